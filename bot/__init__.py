@@ -1,0 +1,1 @@
+"""The Discord bot: commands in, clips out, reactions into ratings. Needs no torch."""

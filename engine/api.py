@@ -1,0 +1,227 @@
+"""The wire: every value that crosses between an engine and whoever asks it for music.
+
+Only pydantic models live here, so that the bot imports this without torch. JSON with audio bytes in it (base64), or bytes
+named by their SHA-256; never a path, a pickle or a Discord object. Not here: HTTP (``server``, ``client``), decoding (``musicgen``).
+
+One take, as a stream of NDJSON events::
+
+    POST /v1/takes  GenerateRequest
+      ─▶ {"event": "queued", "position": 2, "eta_s": 11.0}
+      ─▶ {"event": "progress", "frames": 120, "of_frames": 400, "eta_s": 4.1}
+      ─▶ {"event": "heartbeat"}
+      ─▶ {"event": "done", "clip": {...}, "delivery": {...}, "picture": {...}, "seed": 1, ...}
+       or {"event": "error", "code": "bad_audio", "message": "..."}
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+API_VERSION = "v1"
+
+MAX_SECONDS = 240.0
+"""Longest clip that one take may ask for, in seconds (windowed extension past the model's 30 s)."""
+MIN_SECONDS = 1.0
+MAX_PROMPT_CHARACTERS = 1000
+MAX_TRACK_SECONDS = 7200.0
+MAX_TRACK_BYTES = 40 * 2**20
+MAX_SEED = 2**32 - 1
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the bytes, lower-case hex")]
+
+ErrorCode = Literal[
+    "bad_request",  # 422: the request is wrong, and the message says how
+    "bad_audio",  # 422: the upload is no audio that can be used
+    "unknown_track",  # 404: no bytes under that SHA-256: PUT /v1/tracks/{sha256} first
+    "unknown_checkpoint",  # 404
+    "queue_full",  # 503 with Retry-After
+    "not_ready",  # 503 with Retry-After: still loading
+    "unauthorized",  # 401
+    "too_large",  # 413
+    "cancelled",  # the take was cancelled
+    "internal",  # 500: logged with the take's id
+]
+
+
+class _Wire(BaseModel):
+    """Frozen, and strict about names: a misspelt field is an error, not a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Sampling(_Wire):
+    """How the next code is chosen from the logits."""
+
+    temperature: float = Field(1.0, ge=0.0, le=3.0, description="0 takes the likeliest code (greedy)")
+    top_k: int = Field(250, ge=0, le=2048, description="keep the k likeliest codes; 0 keeps all")
+    top_p: float = Field(0.0, ge=0.0, le=1.0, description="nucleus; 0 switches it off")
+    guidance_scale: float = Field(3.0, ge=1.0, le=10.0, description="classifier-free guidance; 1 is none")
+
+
+class Delivery(_Wire):
+    """What the listener's client is to get, beside the lossless clip."""
+
+    format: Literal["mp3", "ogg", "flac", "wav"] = "mp3"
+    max_bytes: int = Field(10 * 2**20, ge=64 * 1024, description="the bit rate is chosen so that the file fits")
+    title: str | None = Field(None, max_length=200)
+
+
+class GenerateRequest(_Wire):
+    """One take.
+
+    ``text`` needs ``prompt``; ``continuation`` needs ``track`` (bytes stored before by ``PUT /v1/tracks/{sha256}``);
+    ``unconditional`` takes neither.
+    """
+
+    take_id: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")
+    kind: Literal["text", "continuation", "unconditional"]
+    prompt: str = Field("", max_length=MAX_PROMPT_CHARACTERS)
+    seconds: float = Field(8.0, ge=MIN_SECONDS, le=MAX_SECONDS, description="length of the new audio, without the track's own")
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="None: the engine draws one and says which")
+    sampling: Sampling = Sampling()
+    checkpoint: str | None = Field(None, max_length=200, description="id from GET /v1/checkpoints; None is the engine's default")
+    track: Sha256 | None = None
+    from_s: float | None = Field(None, ge=0.0, description="where in the track the new audio begins; None: the track's end")
+    prompt_seconds: float = Field(4.0, ge=0.5, le=20.0, description="how much of the track before ``from_s`` is heard")
+    delivery: Delivery = Delivery()
+
+    @model_validator(mode="after")
+    def _kind_fits_fields(self) -> GenerateRequest:
+        if self.kind == "text" and not self.prompt.strip():
+            raise ValueError("a text take needs a prompt: say what it should sound like")
+        if self.kind == "continuation" and self.track is None:
+            raise ValueError("a continuation needs a track: upload one first")
+        if self.kind != "continuation" and self.track is not None:
+            raise ValueError("only a continuation takes a track")
+        if self.kind == "unconditional" and self.prompt.strip():
+            raise ValueError("an unconditional take has no prompt")
+        return self
+
+
+class Payload(_Wire):
+    """Bytes in JSON."""
+
+    sha256: Sha256
+    media_type: str
+    extension: str = Field(description="file ending without the dot")
+    data: str = Field(repr=False, description="base64")
+
+    @classmethod
+    def of(cls, data: bytes, media_type: str, extension: str) -> Payload:
+        return cls(
+            sha256=hashlib.sha256(data).hexdigest(),
+            media_type=media_type,
+            extension=extension,
+            data=base64.b64encode(data).decode("ascii"),
+        )
+
+    def bytes(self) -> bytes:
+        """The bytes, checked against their hash. Raises ValueError when they differ."""
+        data = base64.b64decode(self.data, validate=True)
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise ValueError("payload does not match its SHA-256")
+        return data
+
+
+class Queued(_Wire):
+    event: Literal["queued"] = "queued"
+    position: int = Field(ge=0, description="takes ahead of this one; 0 is next")
+    eta_s: float = Field(ge=0)
+
+
+class Progress(_Wire):
+    event: Literal["progress"] = "progress"
+    frames: int = Field(ge=0)
+    of_frames: int = Field(ge=1)
+    eta_s: float = Field(ge=0)
+
+
+class Heartbeat(_Wire):
+    event: Literal["heartbeat"] = "heartbeat"
+
+
+class Done(_Wire):
+    """The clip: ``clip`` is lossless FLAC at −14 LUFS and a peak of at most −1 dBFS; ``delivery`` the same for the listener's client, tagged."""
+
+    event: Literal["done"] = "done"
+    clip: Payload
+    delivery: Payload
+    picture: Payload
+    seed: int
+    checkpoint: str
+    checkpoint_kind: Literal["base", "finetuned"]
+    prompt: str
+    duration_s: float
+    sample_rate: int
+    channels: int
+    seam_s: float | None = Field(None, description="where in the clip the new audio begins, for a continuation")
+    loudness_lufs: float | None = Field(description="None where the clip is too short or too quiet to measure")
+    peak_dbfs: float
+    generate_s: float = Field(description="seconds spent in the model")
+    total_s: float = Field(description="seconds from arrival to done")
+
+
+class Failed(_Wire):
+    event: Literal["error"] = "error"
+    code: ErrorCode
+    message: str
+
+
+Event = Annotated[Queued | Progress | Heartbeat | Done | Failed, Field(discriminator="event")]
+event_adapter: TypeAdapter[Queued | Progress | Heartbeat | Done | Failed] = TypeAdapter(Event)
+
+
+class ErrorBody(_Wire):
+    """Body of every response that is not 2xx."""
+
+    code: ErrorCode
+    message: str
+    retry_after_s: float | None = None
+
+
+class TrackInfo(_Wire):
+    """Answer of ``PUT /v1/tracks/{sha256}``: what the bytes turned out to be."""
+
+    sha256: Sha256
+    duration_s: float
+    sample_rate: int
+    channels: int
+    codec: str
+    peak_dbfs: float = Field(description="−120 at silence")
+    title: str | None = None
+    artist: str | None = None
+
+
+class CheckpointInfo(_Wire):
+    id: str
+    name: str
+    kind: Literal["base", "finetuned"]
+    parent: str | None = None
+    token: str | None = Field(None, description="rare token that a finetune was trained with")
+    sha256: Sha256 | None = None
+    sample_rate: int
+    channels: int
+    window_s: float = Field(description="what the model hears at once, in seconds")
+    parameters: int
+    licence: str
+    default: bool = False
+
+
+class Checkpoints(_Wire):
+    checkpoints: list[CheckpointInfo]
+
+
+class Health(_Wire):
+    ready: bool
+    version: str
+    checkpoint: str | None
+    device: str
+    backend: str = "native"
+    queue: int = Field(ge=0)
+    running: int = Field(ge=0)
+    uptime_s: float
+    versions: dict[str, str] = Field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""What must survive a restart: SQLite rows and content-addressed audio files. Knows neither Discord nor the engine."""
