@@ -1,0 +1,138 @@
+"""A random, tiny MusicGen folder, so that tests and examples run the real code on real shapes in a second or two.
+
+Every part is there in small: T5 with a tokenizer of its own, EnCodec at 50 frames a second, a decoder of two layers. What it
+plays is noise. Not here: anything that a real checkpoint needs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_WORDS = ("techno", "house", "dark", "driving", "deep", "acid", "bass", "kick", "hats", "at", "bpm", "Alice", "hash", "with", "and")
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.,!?'&/"
+
+
+def write_tiny_checkpoint(
+    folder: str | Path,
+    *,
+    seed: int = 0,
+    channels: int = 1,
+    sample_rate: int = 32_000,
+    window_frames: int = 1500,
+) -> Path:
+    """Write a transformers MusicGen folder with random weights from ``seed``, and return its path.
+
+    ``channels=2`` gives the stereo form: 8 codebooks, left and right interleaved, over a mono EnCodec, as Meta's are.
+    ``sample_rate`` in Hz must be a multiple of 50; a code frame is always 1/50 s.
+    """
+    from transformers import (
+        EncodecConfig,
+        GenerationConfig,
+        MusicgenConfig,
+        MusicgenDecoderConfig,
+        MusicgenForConditionalGeneration,
+        T5Config,
+    )
+
+    folder = Path(folder)
+    if channels not in (1, 2):
+        raise ValueError(f"channels must be 1 or 2, not {channels}")
+    card = 64
+    tokenizer = _tokenizer()
+    config = MusicgenConfig(
+        text_encoder=T5Config(
+            vocab_size=len(tokenizer),
+            d_model=32,
+            d_kv=8,
+            d_ff=64,
+            num_layers=2,
+            num_heads=4,
+            is_encoder_decoder=False,
+            use_cache=False,
+            dropout_rate=0.0,
+        ).to_dict(),
+        audio_encoder=EncodecConfig(
+            sampling_rate=sample_rate,
+            audio_channels=1,
+            upsampling_ratios=_ratios(sample_rate // 50),
+            num_filters=4,
+            hidden_size=16,
+            codebook_size=card,
+            codebook_dim=16,
+            target_bandwidths=[2.0],  # 4 codebooks by EnCodec's own reckoning: 10 bits each at 50 Hz
+            use_causal_conv=False,
+            norm_type="weight_norm",
+            num_lstm_layers=1,
+            use_conv_shortcut=False,
+        ).to_dict(),
+        decoder=MusicgenDecoderConfig(
+            vocab_size=card,
+            max_position_embeddings=2048,
+            num_hidden_layers=2,
+            ffn_dim=128,
+            num_attention_heads=4,
+            hidden_size=64,
+            dropout=0.0,
+            num_codebooks=4 * channels,
+            audio_channels=channels,
+            pad_token_id=card,
+            bos_token_id=card,
+        ).to_dict(),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = MusicgenForConditionalGeneration(config).eval()
+        _make_lively(model)
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        guidance_scale=3.0,
+        max_length=window_frames,
+        bos_token_id=card,
+        pad_token_id=card,
+        decoder_start_token_id=card,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _tokenizer() -> Any:
+    """A unigram tokenizer in T5's form: a few words, every ASCII letter, and <unk> for the rest."""
+    from transformers import T5Tokenizer
+
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    pieces += [(f"▁{word}", -3.0) for word in _WORDS]
+    pieces += [(letter, -6.0) for letter in _LETTERS]
+    return T5Tokenizer(vocab=pieces, extra_ids=0)
+
+
+def _ratios(hop: int) -> list[int]:
+    """``hop`` as a product of strides, the largest first: 640 -> [8, 5, 4, 4]."""
+    ratios = []
+    for ratio in (8, 5, 4, 3, 2):
+        while hop % ratio == 0 and hop > 1 and len(ratios) < 6:
+            ratios.append(ratio)
+            hop //= ratio
+    if hop != 1:
+        raise ValueError("sample_rate must be 50 × a product of 2, 3, 4, 5 and 8")
+    return ratios
+
+
+@torch.no_grad()
+def _make_lively(model: Any) -> None:
+    """Scale the random weights so that logits differ clearly between codes, and audio is heard and does not clip."""
+    for name, parameter in model.decoder.named_parameters():
+        if "norm" not in name:
+            parameter.normal_(0.0, 0.5 if "embed" in name else 1.5 * parameter.shape[-1] ** -0.5)
+    for layer in model.audio_encoder.quantizer.layers:
+        layer.codebook.embed.normal_()
+        layer.codebook.embed_avg.copy_(layer.codebook.embed)
+    codes = torch.randint(model.config.decoder.vocab_size, (1, 1, 4, 100))
+    audio = model.audio_encoder.decode(codes, [None]).audio_values
+    last = model.audio_encoder.decoder.layers[-1].conv
+    last.parametrizations.weight.original0.mul_(0.1 / (audio.std() + 1e-8))  # g of weight norm: loudness about −20 dBFS
+    last.bias.zero_()
