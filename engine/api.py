@@ -31,6 +31,9 @@ MAX_TRACK_SECONDS = 7200.0
 MAX_TRACK_BYTES = 40 * 2**20
 MAX_SEED = 2**32 - 1
 
+HEARTBEAT_S = 3.0
+"""A stream of events is never silent for longer than this while the engine lives, in seconds."""
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the bytes, lower-case hex")]
 
 ErrorCode = Literal[
@@ -38,8 +41,9 @@ ErrorCode = Literal[
     "bad_audio",  # 422: the upload is no audio that can be used
     "unknown_track",  # 404: no bytes under that SHA-256: PUT /v1/tracks/{sha256} first
     "unknown_checkpoint",  # 404
+    "unknown_take",  # 404: no such take waits or runs
     "queue_full",  # 503 with Retry-After
-    "not_ready",  # 503 with Retry-After: still loading
+    "not_ready",  # 503 with Retry-After: still loading, or stopping
     "unauthorized",  # 401
     "too_large",  # 413
     "cancelled",  # the take was cancelled
@@ -50,24 +54,24 @@ ErrorCode = Literal[
 class _Wire(BaseModel):
     """Frozen, and strict about names: a misspelt field is an error, not a default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Sampling(_Wire):
     """How the next code is chosen from the logits."""
 
-    temperature: float = Field(1.0, ge=0.0, le=3.0, description="0 takes the likeliest code (greedy)")
-    top_k: int = Field(250, ge=0, le=2048, description="keep the k likeliest codes; 0 keeps all")
-    top_p: float = Field(0.0, ge=0.0, le=1.0, description="nucleus; 0 switches it off")
-    guidance_scale: float = Field(3.0, ge=1.0, le=10.0, description="classifier-free guidance; 1 is none")
+    temperature: float = Field(default=1.0, ge=0.0, le=3.0, description="0 takes the likeliest code (greedy)")
+    top_k: int = Field(default=250, ge=0, le=2048, description="keep the k likeliest codes; 0 keeps all")
+    top_p: float = Field(default=0.0, ge=0.0, le=1.0, description="nucleus; 0 switches it off")
+    guidance_scale: float = Field(default=3.0, ge=1.0, le=10.0, description="classifier-free guidance; 1 is none")
 
 
 class Delivery(_Wire):
     """What the listener's client is to get, beside the lossless clip."""
 
     format: Literal["mp3", "ogg", "flac", "wav"] = "mp3"
-    max_bytes: int = Field(10 * 2**20, ge=64 * 1024, description="the bit rate is chosen so that the file fits")
-    title: str | None = Field(None, max_length=200)
+    max_bytes: int = Field(default=10 * 2**20, ge=64 * 1024, description="the bit rate is chosen so that the file fits")
+    title: str | None = Field(default=None, max_length=200)
 
 
 class GenerateRequest(_Wire):
@@ -79,14 +83,14 @@ class GenerateRequest(_Wire):
 
     take_id: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")
     kind: Literal["text", "continuation", "unconditional"]
-    prompt: str = Field("", max_length=MAX_PROMPT_CHARACTERS)
-    seconds: float = Field(8.0, ge=MIN_SECONDS, le=MAX_SECONDS, description="length of the new audio, without the track's own")
-    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="None: the engine draws one and says which")
+    prompt: str = Field(default="", max_length=MAX_PROMPT_CHARACTERS)
+    seconds: float = Field(default=8.0, ge=MIN_SECONDS, le=MAX_SECONDS, description="length of the new audio, without the track's own")
+    seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="None: the engine draws one and says which")
     sampling: Sampling = Sampling()
-    checkpoint: str | None = Field(None, max_length=200, description="id from GET /v1/checkpoints; None is the engine's default")
+    checkpoint: str | None = Field(default=None, max_length=200, description="id from GET /v1/checkpoints; None is the engine's default")
     track: Sha256 | None = None
-    from_s: float | None = Field(None, ge=0.0, description="where in the track the new audio begins; None: the track's end")
-    prompt_seconds: float = Field(4.0, ge=0.5, le=20.0, description="how much of the track before ``from_s`` is heard")
+    from_s: float | None = Field(default=None, ge=0.0, description="where in the track the new audio begins; None: the track's end")
+    prompt_seconds: float = Field(default=4.0, ge=0.5, le=20.0, description="how much of the track before ``from_s`` is heard")
     delivery: Delivery = Delivery()
 
     @model_validator(mode="after")
@@ -130,14 +134,14 @@ class Payload(_Wire):
 class Queued(_Wire):
     event: Literal["queued"] = "queued"
     position: int = Field(ge=0, description="takes ahead of this one; 0 is next")
-    eta_s: float = Field(ge=0)
+    eta_s: float = Field(ge=0, description="seconds until this clip is expected to be done, from the frames per second measured so far")
 
 
 class Progress(_Wire):
     event: Literal["progress"] = "progress"
     frames: int = Field(ge=0)
     of_frames: int = Field(ge=1)
-    eta_s: float = Field(ge=0)
+    eta_s: float = Field(ge=0, description="seconds until this clip is expected to be done")
 
 
 class Heartbeat(_Wire):
@@ -145,7 +149,7 @@ class Heartbeat(_Wire):
 
 
 class Done(_Wire):
-    """The clip: ``clip`` is lossless FLAC at −14 LUFS and a peak of at most −1 dBFS; ``delivery`` the same for the listener's client, tagged."""
+    """``clip`` is lossless FLAC at −14 LUFS, its peak at most −1 dBFS; ``delivery`` is the same for the listener's client, tagged."""
 
     event: Literal["done"] = "done"
     clip: Payload
@@ -158,7 +162,7 @@ class Done(_Wire):
     duration_s: float
     sample_rate: int
     channels: int
-    seam_s: float | None = Field(None, description="where in the clip the new audio begins, for a continuation")
+    seam_s: float | None = Field(default=None, description="where in the clip the new audio begins, for a continuation")
     loudness_lufs: float | None = Field(description="None where the clip is too short or too quiet to measure")
     peak_dbfs: float
     generate_s: float = Field(description="seconds spent in the model")
@@ -201,7 +205,7 @@ class CheckpointInfo(_Wire):
     name: str
     kind: Literal["base", "finetuned"]
     parent: str | None = None
-    token: str | None = Field(None, description="rare token that a finetune was trained with")
+    token: str | None = Field(default=None, description="rare token that a finetune was trained with")
     sha256: Sha256 | None = None
     sample_rate: int
     channels: int

@@ -1,0 +1,196 @@
+"""Ask an engine for music over HTTP. aiohttp only: no torch, no server code.
+
+    async with EngineClient("http://127.0.0.1:8060") as engine:
+        async with aclosing(engine.generate(GenerateRequest(take_id="1", kind="text", prompt="techno"))) as events:
+            async for event in events: ...    # Queued* → Progress* (Heartbeat anywhere) → Done
+
+Every failure is an ``EngineError`` with words for a person; an engine that is not there, dies or falls silent is an ``EngineUnreachable``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Self, TypeVar
+
+import aiohttp
+from pydantic import BaseModel, ValidationError
+
+from engine.api import (
+    HEARTBEAT_S,
+    MAX_TRACK_BYTES,
+    CheckpointInfo,
+    Checkpoints,
+    Done,
+    ErrorBody,
+    ErrorCode,
+    Failed,
+    GenerateRequest,
+    Health,
+    Heartbeat,
+    Progress,
+    Queued,
+    TrackInfo,
+    event_adapter,
+)
+from engine.errors import EngineError, EngineUnreachable
+
+__all__ = ["EngineClient", "EngineError", "EngineUnreachable"]
+
+M = TypeVar("M", bound=BaseModel)
+
+SILENCE_S = 10 * HEARTBEAT_S
+"""An engine that says nothing for so long in the middle of a take is taken for dead, in seconds."""
+UPLOAD_S = 300.0
+"""Longest wait for the answer to an upload: a long track is decoded once to see what it is."""
+LARGE_LINE = 256 * 1024
+"""Lines above this (the clip itself) are parsed in another thread: base64 and hashing take their time."""
+
+
+class EngineClient:
+    """One engine at one URL. Use as an async context manager; a ``session`` that is passed in stays open."""
+
+    def __init__(self, url: str, token: str = "", session: aiohttp.ClientSession | None = None, *, silence_s: float = SILENCE_S) -> None:
+        """Raises ValueError when ``url`` is no http or https URL."""
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(f"the engine's URL must begin with http:// or https://, and is {url!r}")
+        self._url = url.rstrip("/")
+        self._headers: Mapping[str, str] = {"Authorization": f"Bearer {token}"} if token else {}
+        self._session = session
+        self._own_session = session is None
+        self._silence_s = silence_s
+
+    async def __aenter__(self) -> Self:
+        if self._session is None:
+            self._session = aiohttp.ClientSession()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._own_session and self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def health(self) -> Health:
+        """Also of an engine that still loads (``ready`` is False then)."""
+        _status, body = await self._call("GET", "/healthz", accept=(200, 503))
+        return self._read(Health, body)
+
+    async def checkpoints(self) -> list[CheckpointInfo]:
+        """The default is first."""
+        _status, body = await self._call("GET", "/v1/checkpoints")
+        return self._read(Checkpoints, body).checkpoints
+
+    async def put_track(self, data: bytes) -> TrackInfo:
+        """Uploads ``data`` unless the engine has it. Raises EngineError 'bad_audio' or 'too_large'."""
+        if len(data) > MAX_TRACK_BYTES:
+            raise EngineError(
+                "too_large", f"the file is {len(data) / 2**20:.0f} MiB, and {MAX_TRACK_BYTES // 2**20} MiB is the most: send it as MP3"
+            )
+        path = f"/v1/tracks/{hashlib.sha256(data).hexdigest()}"
+        status, body = await self._call("GET", path, accept=(200, 404))
+        if status == 404:
+            _status, body = await self._call("PUT", path, data=data, silence_s=UPLOAD_S)
+        return self._read(TrackInfo, body)
+
+    async def forget_track(self, sha256: str) -> None:
+        """Deletes the bytes and all that was made from them on the engine; fine if it never had them."""
+        await self._call("DELETE", f"/v1/tracks/{sha256}", accept=(204, 404))
+
+    async def cancel(self, take_id: str) -> bool:
+        """Ends a take that waits or runs (from any connection). False: there is none by that id."""
+        status, _body = await self._call("DELETE", f"/v1/takes/{take_id}", accept=(204, 404))
+        return status == 204
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[Queued | Progress | Heartbeat | Done]:
+        """The take's events; ``Done`` is the last. Closing the iterator (``aclose``) cancels the take.
+
+        Raises EngineError where the engine refuses or fails the take, EngineUnreachable where it is not there, dies or falls silent.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=self._silence_s)
+        try:
+            async with self._open.post(
+                f"{self._url}/v1/takes",
+                data=request.model_dump_json(),
+                headers={**self._headers, "Content-Type": "application/json"},
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                if response.status != 200:
+                    raise _refused(response.status, await response.read())
+                async for line in _lines(response.content):
+                    event = await _event(line)
+                    if isinstance(event, Failed):
+                        raise EngineError(event.code, event.message)
+                    yield event
+                    if isinstance(event, Done):
+                        return
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise self._unreachable(error) from error
+        raise EngineUnreachable("the engine went away in the middle of the take: ask again")
+
+    @property
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("use EngineClient as 'async with EngineClient(url) as engine'")
+        return self._session
+
+    async def _call(
+        self, method: str, path: str, *, data: bytes | None = None, accept: tuple[int, ...] = (200, 204), silence_s: float | None = None
+    ) -> tuple[int, bytes]:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence_s or self._silence_s)
+        try:
+            async with self._open.request(
+                method, self._url + path, data=data, headers=self._headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                body = await response.read()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise self._unreachable(error) from error
+        if response.status not in accept:
+            raise _refused(response.status, body)
+        return response.status, body
+
+    def _unreachable(self, error: Exception) -> EngineUnreachable:
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return EngineUnreachable(f"no engine answers at {self._url}: is it running? (python -m engine serve)")
+        if isinstance(error, TimeoutError):
+            return EngineUnreachable(f"the engine at {self._url} has gone silent: look at its log, or start it again")
+        return EngineUnreachable(f"the connection to the engine at {self._url} broke: ask again")
+
+    def _read(self, model: type[M], body: bytes) -> M:
+        try:
+            return model.model_validate_json(body)
+        except ValidationError:
+            raise EngineUnreachable(f"what answers at {self._url} is no engine of this version: check the URL") from None
+
+
+def _refused(status: int, body: bytes) -> EngineError:
+    """The error of an answer that is not 2xx; a proxy's own pages are told by status."""
+    try:
+        error = ErrorBody.model_validate_json(body)
+    except ValidationError:
+        code: ErrorCode = "not_ready" if status in (502, 503, 504) else "internal"
+        return EngineError(code, f"the engine's address answered with HTTP {status}: check the URL, or ask again later")
+    return EngineError(error.code, error.message, error.retry_after_s)
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length (``readline`` refuses those above its buffer). A last line without its end is dropped: it is half an event."""
+    parts: list[bytes] = []
+    async for chunk in content.iter_any():
+        *complete, rest = chunk.split(b"\n")
+        for piece in complete:
+            yield b"".join([*parts, piece])
+            parts = []
+        if rest:
+            parts.append(rest)
+
+
+async def _event(line: bytes) -> Queued | Progress | Heartbeat | Done | Failed:
+    try:
+        if len(line) > LARGE_LINE:
+            return await asyncio.to_thread(event_adapter.validate_json, line)
+        return event_adapter.validate_json(line)
+    except ValidationError:
+        raise EngineUnreachable("the engine speaks another version of the protocol: update both to the same") from None
