@@ -62,7 +62,7 @@ def write_tiny_checkpoint(
             hidden_size=16,
             codebook_size=card,
             codebook_dim=16,
-            target_bandwidths=[2.0],  # 4 codebooks by EnCodec's own reckoning: 10 bits each at 50 Hz
+            target_bandwidths=[1.2],  # kbit/s: 4 codebooks × 6 bits × 50 Hz
             use_causal_conv=False,
             norm_type="weight_norm",
             num_lstm_layers=1,
@@ -112,7 +112,7 @@ def _tokenizer() -> Any:
 
 def _ratios(hop: int) -> list[int]:
     """``hop`` as a product of strides, the largest first: 640 -> [8, 5, 4, 4]."""
-    ratios = []
+    ratios: list[int] = []
     for ratio in (8, 5, 4, 3, 2):
         while hop % ratio == 0 and hop > 1 and len(ratios) < 6:
             ratios.append(ratio)
