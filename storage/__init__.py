@@ -1,1 +1,33 @@
-"""What must survive a restart: SQLite rows and content-addressed audio files. Knows neither Discord nor the engine."""
+"""What must survive a restart: SQLite rows and content-addressed audio files. Knows neither Discord nor the engine.
+
+Start in ``store``: it opens a data folder and hands out one repository for each thing that is kept. ``takes`` draws a take's life.
+"""
+
+from storage.blobs import Blobs
+from storage.database import Database
+from storage.errors import BlobMissing, DatabaseTooNew, NotFound, StorageError, WrongState
+from storage.guilds import GuildSettings
+from storage.ratings import CategoryResult, Changes, ExportRow, Rating
+from storage.store import Store, open_store
+from storage.takes import Clip, Take
+from storage.tracks import Track
+
+__all__ = [
+    "BlobMissing",
+    "Blobs",
+    "CategoryResult",
+    "Changes",
+    "Clip",
+    "Database",
+    "DatabaseTooNew",
+    "ExportRow",
+    "GuildSettings",
+    "NotFound",
+    "Rating",
+    "StorageError",
+    "Store",
+    "Take",
+    "Track",
+    "WrongState",
+    "open_store",
+]

@@ -1,0 +1,168 @@
+"""One SQLite file, used by many coroutines: a writer connection behind a lock, a reader connection that sees only what is committed.
+
+::
+
+    coroutine ──transaction()──▶ asyncio.Lock ──▶ writer: BEGIN IMMEDIATE … COMMIT | ROLLBACK
+    coroutine ──all(), one()───────────────────▶ reader: query_only, a snapshot for each statement
+
+On one shared connection a commit of one coroutine would keep the half-done rows of another, and a read would see them.
+Not here: the schema (``migrations/``), how it is brought up to date (``migrate``), what the rows mean (one module for each).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import aiosqlite
+
+from storage.migrate import migrate
+
+__all__ = ["FILE_NAME", "Database", "Reader", "Transaction", "connect", "open_database"]
+
+FILE_NAME = "composer.sqlite3"
+BUSY_TIMEOUT_S = 30.0
+"""How long a writer waits for another *process*, as ``python -m storage sweep`` beside a running bot."""
+
+T = TypeVar("T")
+
+
+class Reader(Protocol):
+    """What both a Database and a Transaction can do."""
+
+    async def all(self, sql: str, *parameters: Any) -> list[sqlite3.Row]: ...
+    async def one(self, sql: str, *parameters: Any) -> sqlite3.Row | None: ...
+
+
+def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
+    """A plain connection with the settings that every connection here has. Raises sqlite3.OperationalError when there is no file."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}",
+        uri=True,
+        isolation_level=None,  # transactions begin and end where this code says, not where the driver guesses
+        timeout=BUSY_TIMEOUT_S,
+        check_same_thread=False,  # aiosqlite opens, uses and closes it on its own thread; __del__ may run elsewhere
+    )
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+class Transaction:
+    """Statements that stand or fall together. Valid only inside its ``async with``."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection: aiosqlite.Connection | None = connection
+
+    async def all(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:
+        if self._connection is None:
+            raise RuntimeError("this transaction is over")
+        return list(await self._connection.execute_fetchall(sql, parameters))
+
+    async def one(self, sql: str, *parameters: Any) -> sqlite3.Row | None:
+        rows = await self.all(sql, *parameters)
+        return rows[0] if rows else None
+
+    async def execute(self, sql: str, *parameters: Any) -> None:
+        await self.all(sql, *parameters)
+
+    def close(self) -> None:
+        self._connection = None
+
+
+class Database:
+    """See the module. Made by ``open_database``."""
+
+    def __init__(self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+        self.path = path
+        self._writer = writer
+        self._reader = reader
+        self._lock = asyncio.Lock()
+        self._owner: asyncio.Task[Any] | None = None
+
+    async def all(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:
+        """Rows of one statement, as of the last commit."""
+        return list(await self._reader.execute_fetchall(sql, parameters))
+
+    async def one(self, sql: str, *parameters: Any) -> sqlite3.Row | None:
+        """The first row, if any, as of the last commit."""
+        rows = await self.all(sql, *parameters)
+        return rows[0] if rows else None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """Commits when the block ends, rolls back when it raises or its task is cancelled; the next one waits until that is over.
+
+        A task that is cancelled while COMMIT is already under way is committed, and learns of the cancellation afterwards.
+        Raises RuntimeError when the same task is already inside one: it would wait for itself.
+        """
+        task = asyncio.current_task()
+        if task is not None and task is self._owner:
+            raise RuntimeError("a transaction inside a transaction of the same task would wait for itself: pass the outer one on")
+        async with self._lock:
+            self._owner = task
+            transaction = Transaction(self._writer)
+            try:
+                try:
+                    await _to_the_end(lambda: self._writer.execute_fetchall("BEGIN IMMEDIATE"))
+                    yield transaction
+                except BaseException:
+                    await _to_the_end(self._roll_back)
+                    raise
+                try:
+                    await _to_the_end(lambda: self._writer.execute_fetchall("COMMIT"))
+                except Exception:  # a full disk, say: nothing was committed, and the next transaction must find none open
+                    await _to_the_end(self._roll_back)
+                    raise
+            finally:
+                transaction.close()
+                self._owner = None
+
+    async def _roll_back(self) -> None:
+        if self._writer.in_transaction:
+            await self._writer.execute_fetchall("ROLLBACK")
+
+
+async def _to_the_end(work: Callable[[], Awaitable[T]]) -> T:
+    """Awaits ``work()`` to its end even when this task is cancelled meanwhile, and only then lets the cancellation through."""
+
+    async def run() -> T:
+        return await work()
+
+    inner = asyncio.ensure_future(run())
+    cancelled: asyncio.CancelledError | None = None
+    while not inner.done():
+        try:
+            await asyncio.shield(inner)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except Exception:  # the work's own failure: raised below by result()
+            break
+    if cancelled is not None:
+        if not inner.cancelled():
+            inner.exception()  # seen, so that asyncio does not report it as lost
+        raise cancelled
+    return inner.result()
+
+
+@asynccontextmanager
+async def open_database(folder: Path) -> AsyncIterator[Database]:
+    """Opens (and makes, and brings up to date) ``composer.sqlite3`` in ``folder``. Raises DatabaseTooNew, MigrationFailed."""
+    path = folder / FILE_NAME
+    await asyncio.to_thread(_prepare, path)
+    async with aiosqlite.Connection(lambda: connect(path), 64) as writer, aiosqlite.Connection(lambda: connect(path), 64) as reader:
+        await reader.execute_fetchall("PRAGMA query_only = ON")
+        yield Database(path, writer, reader)
+
+
+def _prepare(path: Path) -> None:
+    connection = connect(path, create=True)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        migrate(connection)
+    finally:
+        connection.close()
