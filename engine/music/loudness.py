@@ -1,0 +1,123 @@
+"""How loud, and making it so: ``measure``, ``normalise``. Pure numpy, scipy and pyloudnorm.
+
+    measure ─▶ gain to the target ─▶ peaks above the limit? ─▶ smooth gain curve around each (never a clipped sample) ─▶ measure again
+
+Loudness is ITU-R BS.1770-4's (LUFS, gated). Peaks are true peaks: of the waveform between the samples too, found at four times
+the rate, since that is what a player's converter and an MP3 encoder see.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pyloudnorm
+from numpy.typing import NDArray
+from scipy.ndimage import minimum_filter1d
+from scipy.signal import resample_poly
+
+from engine.music.audio import Audio, to_dbfs
+
+TARGET_LUFS = -14.0
+PEAK_DBFS = -1.0
+
+_BLOCK_SECONDS = 0.4  # BS.1770's block: nothing shorter has a loudness
+_OVERSAMPLING = 4  # BS.1770 annex 2
+_MAX_GAIN_DB = 40.0  # a nearly silent clip is not blown up into noise
+_MAX_LIMITING_DB = 6.0  # more would be heard as pumping; the loudness target is given up first
+_LOOKAHEAD_SECONDS = 0.004
+_MAKE_UP_ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Loudness:
+    """lufs: integrated loudness, None where there is none (shorter than 0.4 s, or silence). peak_dbfs: true peak, −120 at silence."""
+
+    lufs: float | None
+    peak_dbfs: float
+
+
+def measure(audio: Audio) -> Loudness:
+    """Integrated loudness and true peak."""
+    return Loudness(lufs=_lufs(audio), peak_dbfs=to_dbfs(float(np.max(true_peaks(audio), initial=0.0))))
+
+
+def normalise(audio: Audio, lufs: float = TARGET_LUFS, peak_dbfs: float = PEAK_DBFS) -> Audio:
+    """``audio`` at ``lufs``, its true peak at most ``peak_dbfs``.
+
+    Where the gain alone would break the peak limit, a smooth gain curve lowers what is around each peak, by up to 6 dB; a clip that
+    would need more stays quieter than ``lufs``. A clip too short or too quiet to have a loudness only has its peaks lowered.
+    ``measure`` of the result says what was reached.
+    """
+    now_lufs = _lufs(audio)
+    if now_lufs is None:
+        return _limit(audio, peak_dbfs)
+    peak_now_dbfs = to_dbfs(float(np.max(true_peaks(audio))))
+    most_db = min(_MAX_GAIN_DB, peak_dbfs + _MAX_LIMITING_DB - peak_now_dbfs)
+    gain_db = min(lufs - now_lufs, most_db)
+    result = _limit(_amplify(audio, gain_db), peak_dbfs)
+    for _ in range(_MAKE_UP_ROUNDS):  # limiting takes a little loudness away: make up for it, within the same bounds
+        reached = _lufs(result)
+        if reached is None or lufs - reached < 0.05 or gain_db >= most_db:
+            break
+        gain_db = min(gain_db + lufs - reached, most_db)
+        result = _limit(_amplify(audio, gain_db), peak_dbfs)
+    return result
+
+
+def true_peaks(audio: Audio) -> NDArray[np.float32]:
+    """[N]: the largest magnitude of any channel around each sample, between the samples included."""
+    if audio.length_samples == 0:
+        return np.zeros(0, dtype=np.float32)
+    fine = np.abs(resample_poly(audio.samples, _OVERSAMPLING, 1, axis=1))  # [C, 4N]
+    between = fine.reshape(audio.channels, -1, _OVERSAMPLING).max(axis=(0, 2))  # [N]
+    between = np.maximum(between, np.abs(audio.samples).max(axis=0))
+    return np.asarray(between, dtype=np.float32)
+
+
+def k_weighted_power(audio: Audio) -> NDArray[np.float64]:
+    """[N]: instantaneous power after BS.1770's K-weighting, summed over channels. Its mean in dB, −0.691, is ungated loudness."""
+    power = np.zeros(audio.length_samples, dtype=np.float64)
+    meter = pyloudnorm.Meter(audio.sample_rate)
+    for channel in audio.samples:
+        weighted = channel.astype(np.float64)
+        for stage in meter._filters.values():  # the only handle that pyloudnorm gives on its filters
+            weighted = stage.apply_filter(weighted)
+        power += np.square(weighted)
+    return power
+
+
+def _lufs(audio: Audio) -> float | None:
+    if audio.duration_s < _BLOCK_SECONDS or audio.peak_dbfs <= -100.0:
+        return None
+    value = float(pyloudnorm.Meter(audio.sample_rate).integrated_loudness(audio.samples.T.astype(np.float64)))  # takes [N, C]
+    return value if math.isfinite(value) else None
+
+
+def _amplify(audio: Audio, gain_db: float) -> Audio:
+    return Audio((audio.samples * np.float32(10.0 ** (gain_db / 20.0))).astype(np.float32), audio.sample_rate)
+
+
+def _limit(audio: Audio, peak_dbfs: float) -> Audio:
+    """Lowers what is around each true peak above the limit.
+
+    The gain that each sample needs is spread to a window around it (minimum) and smoothed by a Hann window of the same width, so the
+    smoothed gain at a peak is still at most what it needs: peaks are met without a corner in the gain curve.
+    """
+    limit = 10.0 ** (peak_dbfs / 20.0)
+    samples = audio.samples
+    for _ in range(2):  # the first pass leaves a few hundredths of a dB, since a changing gain moves the peaks between samples
+        peaks = true_peaks(Audio(samples, audio.sample_rate))
+        if np.max(peaks, initial=0.0) <= limit:
+            break
+        needed = np.minimum(1.0, limit / np.maximum(peaks, 1e-9))  # [N]
+        half = max(1, round(_LOOKAHEAD_SECONDS * audio.sample_rate))
+        held = minimum_filter1d(needed, size=2 * half + 1, mode="nearest")
+        window = np.hanning(2 * half + 3)[1:-1]
+        gain = np.convolve(np.pad(held, half, mode="edge"), window / window.sum(), mode="valid")  # [N]
+        samples = (samples * gain).astype(np.float32)
+    rest = float(np.max(true_peaks(Audio(samples, audio.sample_rate)), initial=0.0))
+    if rest > limit:
+        samples = (samples * np.float32(limit / rest * (1.0 - 1e-6))).astype(np.float32)
+    return Audio(samples, audio.sample_rate)
