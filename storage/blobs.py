@@ -50,9 +50,9 @@ class Blobs:
         sha256 = hashlib.sha256(data).hexdigest()
         path = self.path(sha256)
         with self.lock(exclusive=False):
-            try:
+            if path.is_file() and path.stat().st_size == len(data):
                 os.utime(path)  # its age begins anew, so that a sweep leaves it until its row is written
-            except FileNotFoundError:
+            else:
                 write_durably(path, data)
         return sha256
 

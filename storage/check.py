@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ from storage.blobs import TEMPORARY_PREFIX, Blobs
 from storage.errors import StorageError
 from storage.upkeep import blobs_of, list_backups, named_blobs, open_existing
 
-Kind = Literal["database", "foreign_key", "blob_missing", "blob_damaged", "blob_orphaned", "blob_unfinished", "blob_misplaced"]
+Kind = Literal["database", "foreign_key", "blob_missing", "blob_damaged", "blob_orphaned", "blob_unfinished"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +45,21 @@ def check(folder: Path) -> Report:
     """Reads the database and every blob once. Never raises for damage: that is what the report is for."""
     restore = _restore_advice(folder)
     try:
-        connection = open_existing(folder)
-    except (StorageError, sqlite3.Error) as error:
-        advice = "" if isinstance(error, StorageError) else restore
-        return Report(0, 0, (Finding("database", True, _sentence(error), advice),))
-    try:
-        findings = _check_database(connection, restore)
-        named = named_blobs(connection)
-    except sqlite3.Error as error:
-        return Report(0, 0, (Finding("database", True, f"The database can't be read: {error}.", restore),))
-    finally:
-        connection.close()
-    blob_findings, count, size = _check_blobs(blobs_of(folder), named, restore)
-    return Report(count, size, (*findings, *blob_findings))
+        with closing(open_existing(folder)) as connection:
+            findings = _check_database(connection, restore)
+            before = named_blobs(connection)
+            files = _read(blobs_of(folder))
+            after = named_blobs(connection)
+    except StorageError as error:  # says itself what to do
+        return Report(0, 0, (Finding("database", True, str(error), ""),))
+    except (sqlite3.Error, OSError) as error:
+        return Report(0, 0, (Finding("database", True, f"The data folder can't be read: {error}.", restore),))
+    # The bot may be running: what lost its name, or got one, while the files were read is neither missing nor orphaned.
+    findings += _missing({sha256: who for sha256, who in after.items() if sha256 in before}, files, restore)
+    findings += _damaged(after, files, restore)
+    findings += _leftovers(after, files)
+    blobs = [file for file in files if not file.unfinished]
+    return Report(len(blobs), sum(file.size for file in blobs), tuple(findings))
 
 
 def _check_database(connection: sqlite3.Connection, restore: str) -> list[Finding]:
@@ -72,49 +75,62 @@ def _check_database(connection: sqlite3.Connection, restore: str) -> list[Findin
     return findings
 
 
-def _check_blobs(blobs: Blobs, named: dict[str, str], restore: str) -> tuple[list[Finding], int, int]:
-    findings = []
-    present = set()
-    size = 0
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    sha256: str
+    size: int
+
+    @property
+    def unfinished(self) -> bool:
+        return self.path.name.startswith(TEMPORARY_PREFIX)
+
+    @property
+    def whole(self) -> bool:
+        return self.path.name == self.sha256 and self.path.parent.name == self.sha256[:2]
+
+
+def _read(blobs: Blobs) -> list[_File]:
+    files = []
     for path in blobs.files():
-        if path.name.startswith(TEMPORARY_PREFIX):
-            findings.append(Finding("blob_unfinished", False, f"{path.name} is half-written.", "Nothing to do: a sweep removes it."))
-            continue
-        try:
-            sha256, length = _hash(path)
-        except FileNotFoundError:  # swept meanwhile
-            continue
-        present.add(path.name)
-        size += length
-        who = named.get(path.name)
-        if sha256 != path.name or path.parent.name != path.name[:2]:
-            findings.append(
-                Finding(
-                    "blob_damaged",
-                    who is not None,
-                    f"{path.name[:12]}… ({who or 'named by no row'}) does not have the bytes that its name promises.",
-                    f"Put the file blobs/{path.parent.name}/{path.name} back from a backup that has it whole. {restore}"
-                    if who
-                    else "A sweep removes it.",
-                )
-            )
-        elif who is None:
-            findings.append(
-                Finding(
-                    "blob_orphaned",
-                    False,
-                    f"{path.name[:12]}… is named by no row.",
-                    "Nothing to do: a sweep removes it once it is a day old.",
-                )
-            )
-    findings += [
-        Finding(
-            "blob_missing", True, f"{sha256[:12]}… ({who}) is missing.", f"Put blobs/{sha256[:2]}/{sha256} back from a backup. {restore}"
-        )
+        with suppress(FileNotFoundError):  # swept, or renamed into place, meanwhile
+            files.append(_File(path, *_hash(path)))
+    return files
+
+
+def _missing(named: dict[str, str], files: list[_File], restore: str) -> list[Finding]:
+    present = {file.path.name for file in files}
+    return [
+        Finding("blob_missing", True, f"blobs/{sha256[:2]}/{sha256} ({who}) is missing.", f"Put it back from a backup. {restore}")
         for sha256, who in sorted(named.items())
         if sha256 not in present
     ]
-    return findings, len(present), size
+
+
+def _damaged(named: dict[str, str], files: list[_File], restore: str) -> list[Finding]:
+    return [
+        Finding(
+            "blob_damaged",
+            True,
+            f"{file.path} ({named[file.path.name]}) does not have the bytes that its name promises.",
+            f"Put it back from a backup on another disk (a hard-linked one shares the damage). {restore}",
+        )
+        for file in files
+        if file.path.name in named and not file.whole
+    ]
+
+
+def _leftovers(named: dict[str, str], files: list[_File]) -> list[Finding]:
+    advice = "Nothing to do: a sweep removes what is older than a day."
+    groups: tuple[tuple[Kind, str, list[_File]], ...] = (
+        ("blob_unfinished", "half-written", [file for file in files if file.unfinished]),
+        ("blob_orphaned", "named by no row", [file for file in files if not file.unfinished and file.path.name not in named]),
+    )
+    return [
+        Finding(kind, False, f"{len(group)} file{'s are' if len(group) > 1 else ' is'} {what}, as {group[0].path}.", advice)
+        for kind, what, group in groups
+        if group
+    ]
 
 
 def _hash(path: Path) -> tuple[str, int]:
@@ -128,8 +144,3 @@ def _restore_advice(folder: Path) -> str:
     if not backups:
         return "There is no backup under this folder; look for a copy that you keep elsewhere."
     return f"The newest backup is {backups[0]}: stop the bot and put its files in the place of these."
-
-
-def _sentence(error: Exception) -> str:
-    text = str(error)
-    return text if isinstance(error, StorageError) else f"The database can't be opened: {text}."

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import aiosqlite
 
@@ -27,8 +27,6 @@ __all__ = ["FILE_NAME", "Database", "Reader", "Transaction", "connect", "open_da
 FILE_NAME = "composer.sqlite3"
 BUSY_TIMEOUT_S = 30.0
 """How long a writer waits for another *process*, as ``python -m storage sweep`` beside a running bot."""
-
-T = TypeVar("T")
 
 
 class Reader(Protocol):
@@ -108,15 +106,15 @@ class Database:
             transaction = Transaction(self._writer)
             try:
                 try:
-                    await _to_the_end(lambda: self._writer.execute_fetchall("BEGIN IMMEDIATE"))
+                    await _to_the_end(self._run("BEGIN IMMEDIATE"))
                     yield transaction
                 except BaseException:
-                    await _to_the_end(self._roll_back)
+                    await _to_the_end(self._roll_back())
                     raise
                 try:
-                    await _to_the_end(lambda: self._writer.execute_fetchall("COMMIT"))
+                    await _to_the_end(self._run("COMMIT"))
                 except Exception:  # a full disk, say: nothing was committed, and the next transaction must find none open
-                    await _to_the_end(self._roll_back)
+                    await _to_the_end(self._roll_back())
                     raise
             finally:
                 transaction.close()
@@ -124,29 +122,29 @@ class Database:
 
     async def _roll_back(self) -> None:
         if self._writer.in_transaction:
-            await self._writer.execute_fetchall("ROLLBACK")
+            await self._run("ROLLBACK")
+
+    async def _run(self, sql: str) -> None:
+        await self._writer.execute_fetchall(sql)
 
 
-async def _to_the_end(work: Callable[[], Awaitable[T]]) -> T:
-    """Awaits ``work()`` to its end even when this task is cancelled meanwhile, and only then lets the cancellation through."""
+async def _to_the_end(work: Coroutine[Any, Any, object]) -> None:
+    """Awaits ``work`` to its end even when this task is cancelled meanwhile, and only then lets the cancellation through.
 
-    async def run() -> T:
-        return await work()
-
-    inner = asyncio.ensure_future(run())
+    The statement runs on the connection's thread whether somebody waits for it or not: the lock must not be given up before it is over.
+    """
+    inner = asyncio.create_task(work)
     cancelled: asyncio.CancelledError | None = None
     while not inner.done():
         try:
-            await asyncio.shield(inner)
+            await asyncio.wait([inner])
         except asyncio.CancelledError as error:
             cancelled = error
-        except Exception:  # the work's own failure: raised below by result()
-            break
+    failed = inner.exception()
     if cancelled is not None:
-        if not inner.cancelled():
-            inner.exception()  # seen, so that asyncio does not report it as lost
         raise cancelled
-    return inner.result()
+    if failed is not None:
+        raise failed
 
 
 @asynccontextmanager

@@ -10,6 +10,10 @@ and the mean ± t · √V, with Student's t at min(G_c, G_m) − 1 degrees of fr
 wide rather than wrong when there is little to go by: V is never below either one-way term (the difference can come out too small by
 chance), nor below 1 / (12 · min(G_c, G_m)), the variance of rounding to whole points, so that a few equal scores are no certainty; and
 fewer than two clips or two members give no interval at all, since nothing tells how others would differ. It is cut to the scale, 1 to 5.
+
+Measured on simulated clips and members of many shapes (3 to 20 members, 5 to 50 clips, half of the ratings missing): it holds the true
+mean in 94 to 100 % of the draws; a t-interval over the clips' means in 44 to 95 %, one over single ratings in 40 to 83 %.
+`tests/storage/test_intervals.py` repeats the comparison.
 """
 
 from __future__ import annotations

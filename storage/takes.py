@@ -21,7 +21,7 @@ from typing import Any, Literal, cast
 
 from storage.categories import Category, CheckpointKind, PromptKind, category, prompt_kind
 from storage.database import Database, Reader, Transaction
-from storage.errors import NotFound, WrongState
+from storage.errors import NotFound, StorageError, WrongState
 from storage.guilds import ensure_guild, read_settings
 from storage.times import from_optional, from_text, now, to_text
 
@@ -99,8 +99,6 @@ class Takes:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    # ---- asking
-
     async def get(self, take_id: str) -> Take | None:
         """For the process's own use. What a member names goes through ``get_for_guild``."""
         return await _read(self._database, take_id)
@@ -127,8 +125,6 @@ class Takes:
             to_text(since) if since else "",
             max(limit, 0),
         )
-
-    # ---- a take's life
 
     async def create(
         self,
@@ -205,7 +201,8 @@ class Takes:
     async def attach_message(self, take_id: str, message_id: int, channel_id: int) -> Take:
         """The message in which the take is shown, from now on; an earlier one of the same take is let go.
 
-        Right after posting, and before ``finish``. The same message again changes nothing. Raises NotFound, WrongState.
+        Right after posting, and before ``finish``. The same message again changes nothing. Raises NotFound, WrongState, and
+        StorageError when the message shows another take.
         """
         async with self._database.transaction() as transaction:
             take = await _must_read(transaction, take_id)
@@ -213,11 +210,16 @@ class Takes:
                 return take
             if take.ended:
                 raise WrongState(take_id, take.state, "shown in another message")
-            await _insert(
-                transaction,
-                "messages",
-                {"message_id": message_id, "take_id": take_id, "channel_id": channel_id, "attached_at": to_text(now())},
+            await transaction.execute(
+                "INSERT INTO messages (message_id, take_id, channel_id, attached_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                message_id,
+                take_id,
+                channel_id,
+                to_text(now()),
             )
+            shown = await transaction.one("SELECT take_id FROM messages WHERE message_id = ?", message_id)
+            if shown is None or shown["take_id"] != take_id:
+                raise StorageError(f"message {message_id} shows another take: give each its own")
             await transaction.execute("UPDATE takes SET message_id = ? WHERE take_id = ?", message_id, take_id)
             return await _must_read(transaction, take_id)
 

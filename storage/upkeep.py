@@ -12,6 +12,7 @@ import secrets
 import shutil
 import sqlite3
 import time
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -56,27 +57,35 @@ def sweep(folder: Path, *, grace: timedelta = DEFAULT_GRACE, dry_run: bool = Fal
     """Removes blobs that no row names and half-written ones, if older than ``grace``: what is being stored now gets its row in time."""
     blobs = blobs_of(folder)
     before = time.time() - grace.total_seconds()
-    connection = open_existing(folder)
     files = size = 0
-    try:
-        named = named_blobs(connection)
-        for path in [path for path in blobs.files() if path.name not in named and path.stat().st_mtime < before]:
-            # Nobody may write a row or a blob between the second look and the removal.
-            with blobs.lock(exclusive=True):
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    stat = path.stat()
-                    row = connection.execute("SELECT 1 FROM blob_names WHERE sha256 = ? LIMIT 1", (path.name,)).fetchone()
-                    if row is None and stat.st_mtime < before:
-                        files += 1
-                        size += stat.st_size
-                        if not dry_run:
-                            path.unlink()
-                finally:
-                    connection.execute("ROLLBACK")
-    finally:
-        connection.close()
+    with closing(open_existing(folder)) as connection:
+        if not _unnamed(blobs, connection, before):
+            return Swept(0, 0)
+        # Nobody may write a blob or a row between the look at it and its removal, in this process or another.
+        with blobs.lock(exclusive=True):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                for path, length in _unnamed(blobs, connection, before):
+                    files += 1
+                    size += length
+                    if not dry_run:
+                        path.unlink()
+            finally:
+                connection.execute("ROLLBACK")
     return Swept(files, size)
+
+
+def _unnamed(blobs: Blobs, connection: sqlite3.Connection, before: float) -> list[tuple[Path, int]]:
+    """Files that no row names and that were last stored before ``before`` (seconds since 1970), with their sizes in bytes."""
+    named = named_blobs(connection)
+    found = []
+    for path in blobs.files():
+        if path.name not in named:
+            with suppress(FileNotFoundError):  # a temporary name that has just become a blob
+                stat = path.stat()
+                if stat.st_mtime < before:
+                    found.append((path, stat.st_size))
+    return found
 
 
 def backup(folder: Path, *, keep: int = DEFAULT_KEEP, copy: bool = False) -> BackedUp:
@@ -104,7 +113,8 @@ def backup(folder: Path, *, keep: int = DEFAULT_KEEP, copy: bool = False) -> Bac
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(backups)
-    return BackedUp(final, copied, size, linked, tuple(missing), tuple(_let_go(backups, keep)))
+    removed = [] if missing else _let_go(backups, keep)  # an older one may still have what is missing
+    return BackedUp(final, copied, size, linked, tuple(missing), tuple(removed))
 
 
 def list_backups(folder: Path) -> list[Path]:
@@ -146,6 +156,9 @@ def _copy_database(folder: Path, to: Path) -> dict[str, str]:
         try:
             source.backup(target)
             target.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
+            if (found := target.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
+                # Kept, it would push a good one out.
+                raise StorageError(f"The database is damaged ({found}): no backup was made. Run: python -m storage check --data {folder}")
             return named_blobs(target)
         finally:
             target.close()

@@ -49,6 +49,8 @@ CREATE TABLE tracks (
     FOREIGN KEY (guild_id, crate_id) REFERENCES crates (guild_id, crate_id)
 ) STRICT;
 
+CREATE INDEX tracks_by_guild ON tracks (guild_id);
+
 CREATE TABLE takes (
     take_id         TEXT PRIMARY KEY CHECK (length(take_id) BETWEEN 1 AND 64),
     guild_id        INTEGER NOT NULL REFERENCES guilds (guild_id),
@@ -165,7 +167,7 @@ BEGIN
 END;
 
 -- What is rated is a fact of the past.
-CREATE TRIGGER rating_events_stay_updated BEFORE UPDATE ON rating_events
+CREATE TRIGGER rating_events_stay BEFORE UPDATE ON rating_events
 BEGIN
     SELECT RAISE(ABORT, 'the history of ratings is only added to');
 END;
