@@ -1,0 +1,281 @@
+"""Generation: a ``MusicGen`` (language model, codec, conditioner) starts takes; a ``TakeDecoder`` is one, decoded frame by frame.
+
+Past what the model hears at once, a take goes on in windows, each prompted by the end of the one before (audiocraft's
+``extend_stride``)::
+
+    frames      0          900        1500       2400       3300
+    window 1    |──────────────────────|
+    window 2               |── heard ──|── new ──|
+    window 3                           |─ heard ─|── new ──|
+
+Not here: several takes in turn (``engine.batcher``), files, loudness and the seam (``engine.music``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.musicgen.codec import Codec
+from engine.musicgen.conditioning import Conditioner, Conditioning
+from engine.musicgen.delay import apply_delay, sequence_length, undo_delay
+from engine.musicgen.model import DecodingState, LanguageModel
+from engine.musicgen.sampling import SamplingOptions, guide, sample
+
+__all__ = ["MAX_SECONDS", "MusicGen", "SamplingOptions", "TakeDecoder"]
+
+MAX_SECONDS = 240.0
+"""Longest take: 4 minutes of new audio."""
+STRIDE = 0.6
+"""How far a window moves, as a part of its length: 18 s of 30 s, as in audiocraft."""
+_UNKNOWN = -1
+"""Stands in a sequence for a code that is not decided yet."""
+
+
+@dataclass(eq=False)
+class MusicGen:
+    """A checkpoint in memory. Made by ``engine.musicgen.checkpoint.load``; used by one thread at a time."""
+
+    lm: LanguageModel
+    codec: Codec
+    conditioner: Conditioner
+    window_frames: int
+    """What the model hears at once, in frames: 1,500 for 30 s."""
+    config: Any
+    """transformers' ``MusicgenConfig``, for the way back."""
+    default_sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    """What the checkpoint asks for in its ``generation_config.json``."""
+    name: str = ""
+    weight_files: tuple[Path, ...] = field(default=(), repr=False)
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz"""
+        return self.codec.sample_rate
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        return self.codec.frame_rate
+
+    @property
+    def channels(self) -> int:
+        return self.codec.channels
+
+    @property
+    def num_codebooks(self) -> int:
+        """Codebooks of all channels: 4 in mono, 8 in stereo."""
+        return self.codec.num_codebooks
+
+    @property
+    def card(self) -> int:
+        """Entries in a codebook."""
+        return self.lm.config.card
+
+    @property
+    def device(self) -> torch.device:
+        return self.lm.device
+
+    @cached_property
+    def parameters(self) -> int:
+        """Numbers in all three networks."""
+        return sum(p.numel() for module in (self.lm, self.codec, self.conditioner) for p in module.parameters())
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the weights file, as ``sha256sum`` prints it; of the list of those sums where there are several."""
+        assert self.weight_files, "made in memory: there is no file to hash"
+        sums = []
+        for path in self.weight_files:
+            with path.open("rb") as file:
+                sums.append(hashlib.file_digest(file, "sha256").hexdigest())
+        return sums[0] if len(sums) == 1 else hashlib.sha256("\n".join(sums).encode()).hexdigest()
+
+    def frames_of(self, seconds: float) -> int:
+        """Frames that cover ``seconds``, at least one."""
+        return max(1, round(seconds * self.frame_rate))
+
+    @torch.inference_mode()
+    def start(
+        self,
+        *,
+        prompt: str | None,
+        frames: int,
+        sampling: SamplingOptions,
+        seed: int,
+        prompt_audio: Tensor | None = None,
+    ) -> TakeDecoder:
+        """Begin a take of ``frames`` new frames.
+
+        ``prompt`` None is unconditional. ``prompt_audio [C, N]`` at ``sample_rate`` is continued from its last sample on; of
+        one longer than the model hears, the end is used. ``seed`` decides every draw: the same seed gives the same codes,
+        whatever other takes do meanwhile.
+
+        Raises ValueError where the length, the channels or the prompt's audio can't be.
+        """
+        longest = self.frames_of(MAX_SECONDS)
+        if not 1 <= frames <= longest:
+            raise ValueError(f"a take is 1 to {longest} frames ({MAX_SECONDS:.0f} s), not {frames}")
+        prompt_codes = None if prompt_audio is None else self.codec.encode(self._end_of(prompt_audio)).to(self.device)
+        return TakeDecoder(
+            self.lm,
+            self.codec,
+            self._conditioning(prompt, sampling.guidance_scale),
+            prompt_codes=prompt_codes,
+            frames=frames,
+            window_frames=self.window_frames,
+            sampling=sampling,
+            generator=torch.Generator(self.device).manual_seed(seed),
+        )
+
+    def _conditioning(self, prompt: str | None, guidance_scale: float) -> Conditioning:
+        """Rows of a take: with the text and without; one row where guidance changes nothing."""
+        unconditional = prompt is None or not prompt.strip()
+        conditioning = self.conditioner([None] if unconditional else [prompt] if guidance_scale == 1 else [prompt, None])
+        return Conditioning(conditioning.states.to(self.lm.device, self.lm.dtype), conditioning.mask.to(self.lm.device))
+
+    def _end_of(self, audio: Tensor) -> Tensor:
+        """Whole frames of ``audio``'s end, so that the new part begins exactly where it ends; no more than a window has room for."""
+        hop = self.codec.hop_samples
+        if audio.ndim != 2 or audio.shape[0] != self.channels:
+            raise ValueError(f"prompt_audio must have the shape [{self.channels}, samples], not {list(audio.shape)}")
+        frames = audio.shape[1] // hop
+        if frames < 1:
+            raise ValueError(f"prompt_audio is {audio.shape[1]} samples long, and a single frame is {hop}")
+        if frames >= self.window_frames:
+            frames = self.window_frames - int(STRIDE * self.window_frames)
+        return audio[:, audio.shape[1] - frames * hop :]
+
+
+class TakeDecoder:
+    """One take being decoded. Its caches, generator and codes are its own, so that takes can be advanced in any order."""
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        codec: Codec,
+        conditioning: Conditioning,
+        *,
+        prompt_codes: Tensor | None,
+        frames: int,
+        window_frames: int,
+        sampling: SamplingOptions,
+        generator: torch.Generator,
+    ) -> None:
+        self.of_frames = frames
+        """New frames to decide."""
+        self._lm = lm
+        self._codec = codec
+        self._conditioning = conditioning
+        self._sampling = sampling
+        self._generator = generator
+        if prompt_codes is None:
+            prompt_codes = torch.zeros(lm.config.num_codebooks, 0, dtype=torch.long, device=lm.device)
+        self._prompt = prompt_codes  # (K, P): what the whole take continues
+        self._closed: list[Tensor] = []  # new codes of the windows before, each (K, ·)
+        self._closed_frames = 0
+        self._window_frames = window_frames
+        self._window: _Window | None = self._open_window(prompt_codes)  # None when all is done
+        self._state: DecodingState | None = None  # reserved by the first step, freed by the last
+
+    @property
+    def frames(self) -> int:
+        """New frames decided so far, in every codebook."""
+        return self._closed_frames + (self._window.new_frames if self._window else 0)
+
+    @property
+    def done(self) -> bool:
+        return self._window is None
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """Decide one step: one code in every codebook. The first step of a window also hears its prompt."""
+        window = self._window
+        assert window is not None, "the take is done"
+        if self._state is None:
+            self._state = self._lm.begin(self._conditioning.states, self._conditioning.mask, capacity=window.steps - 1)
+        state = self._state
+        if state.steps == 0:
+            logits = self._lm.prefill(window.sequence[None, :, : window.position], state)  # (B, K, card)
+        else:
+            logits = self._lm.decode_one(window.sequence[None, :, window.position - 1], state)  # (B, K, card)
+        if state.rows == 2:
+            logits = guide(logits, self._sampling.guidance_scale)  # (1, K, card)
+        window.decide(sample(logits[0], self._sampling, self._generator))  # (K)
+        if window.complete:
+            self._close_window(window)
+
+    def _open_window(self, heard: Tensor) -> _Window:
+        """A window that hears ``(K, P)`` and decides what is left, as far as it has room."""
+        frames = heard.shape[1] + self.of_frames - self._closed_frames
+        return _Window(heard, min(frames, self._window_frames), self._lm.config.delays, self._lm.pad)
+
+    def _close_window(self, window: _Window) -> None:
+        self._closed.append(window.new_codes())
+        self._closed_frames += window.new_frames
+        if self._closed_frames == self.of_frames:
+            self._window = self._state = None
+            return
+        assert self._state is not None
+        self._state.restart()
+        self._window = self._open_window(window.codes()[:, int(STRIDE * self._window_frames) :])
+
+    @torch.inference_mode()
+    def codes(self) -> Tensor:
+        """New codes ``[K, frames]``, without delay: the frames that are complete so far."""
+        return torch.cat([*self._closed, *([self._window.new_codes()] if self._window else [])], dim=1)
+
+    @torch.inference_mode()
+    def audio(self) -> Tensor:
+        """The new audio ``[C, of_frames × hop]``, float32, its first sample being the one after the prompt's last.
+
+        The codec hears the prompt's codes before it, so that there is no onset of its own at the seam.
+        """
+        assert self.done, "the take is not done"
+        audio = self._codec.decode(torch.cat([self._prompt, self.codes()], dim=1))  # (C, (P + frames) × hop)
+        return audio[:, self._prompt.shape[1] * self._codec.hop_samples :].cpu()
+
+
+class _Window:
+    """A delayed sequence ``(K, S)`` of ``frames`` frames that begins with ``prompt (K, P)`` and is filled step by step."""
+
+    def __init__(self, prompt: Tensor, frames: int, delays: Sequence[int], pad: int) -> None:
+        K, P = prompt.shape
+        self.prompt_frames = P
+        self.delays = delays
+        self.steps = sequence_length(frames, delays)
+        unknown = prompt.new_full((K, frames - P), _UNKNOWN)
+        self.sequence = apply_delay(torch.cat([prompt, unknown], dim=1)[None], pad, delays)[0]  # (K, S)
+        self._open = self.sequence == _UNKNOWN  # (K, S): where a decision goes; elsewhere the prompt or padding stays
+        self.position = P + 1
+        """The step to be decided next: the first in which codebook 0 is unknown."""
+
+    @property
+    def complete(self) -> bool:
+        return self.position == self.steps
+
+    @property
+    def new_frames(self) -> int:
+        """Frames after the prompt that every codebook has."""
+        return max(0, self.position - 1 - max(self.delays) - self.prompt_frames)
+
+    def decide(self, codes: Tensor) -> None:
+        """Codes ``(K)`` for this step, kept where the pattern has a place for them."""
+        here = self.position
+        self.sequence[:, here] = torch.where(self._open[:, here], codes, self.sequence[:, here])
+        self.position += 1
+
+    def codes(self) -> Tensor:
+        """Prompt and decisions as far as every codebook has them: ``(K, P + new_frames)``, or less while the prompt is delayed."""
+        return undo_delay(self.sequence[None, :, : self.position], self.delays)[0]
+
+    def new_codes(self) -> Tensor:
+        """``(K, new_frames)``"""
+        return self.codes()[:, self.prompt_frames :]
