@@ -20,9 +20,9 @@ from typing import Any, Protocol
 
 import aiosqlite
 
-from storage.migrate import migrate
+from storage.migrate import migrate, migrations, refuse_newer
 
-__all__ = ["FILE_NAME", "Database", "Reader", "Transaction", "connect", "open_database"]
+__all__ = ["FILE_NAME", "Database", "Reader", "Transaction", "connect", "open_database", "prepare"]
 
 FILE_NAME = "composer.sqlite3"
 BUSY_TIMEOUT_S = 30.0
@@ -151,15 +151,17 @@ async def _to_the_end(work: Coroutine[Any, Any, object]) -> None:
 async def open_database(folder: Path) -> AsyncIterator[Database]:
     """Opens (and makes, and brings up to date) ``composer.sqlite3`` in ``folder``. Raises DatabaseTooNew, MigrationFailed."""
     path = folder / FILE_NAME
-    await asyncio.to_thread(_prepare, path)
+    await asyncio.to_thread(prepare, path)
     async with aiosqlite.Connection(lambda: connect(path), 64) as writer, aiosqlite.Connection(lambda: connect(path), 64) as reader:
         await reader.execute_fetchall("PRAGMA query_only = ON")
         yield Database(path, writer, reader)
 
 
-def _prepare(path: Path) -> None:
+def prepare(path: Path) -> None:
+    """Makes the file if need be and brings it up to date. Raises DatabaseTooNew, MigrationFailed."""
     connection = connect(path, create=True)
     try:
+        refuse_newer(connection, known=len(migrations()))  # before anything is changed
         connection.execute("PRAGMA journal_mode = WAL")
         migrate(connection)
     finally:

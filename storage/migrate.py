@@ -88,8 +88,8 @@ def _apply(connection: sqlite3.Connection, step: Migration) -> None:
 def statements(sql: str) -> Iterator[str]:
     """The statements of a script, one by one: ``executescript`` would commit before it begins. A trigger's body stays whole."""
     pending = ""
-    for line in sql.splitlines(keepends=True):
-        pending += line
+    for piece in re.split(r"(?<=;)", sql):
+        pending += piece
         if sqlite3.complete_statement(pending):
             yield pending
             pending = ""
