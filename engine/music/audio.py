@@ -12,13 +12,14 @@ from __future__ import annotations
 import json
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.api import MAX_TRACK_BYTES, MAX_TRACK_SECONDS
+from engine.music import words
 from engine.music.sandbox import (
     DECODE_OPTIONS,
     PROBE_OPTIONS,
@@ -44,7 +45,9 @@ MAX_DECODE_SECONDS = 600.0
 _WHOLE_SECONDS = 600.0  # up to here ``probe`` decodes everything; past it, excerpts
 _EXCERPTS, _EXCERPT_SECONDS = 8, 10.0
 _PREROLL_SECONDS = 1.0  # MP3's bit reservoir and Opus' 80 ms need a run-up, else the first moments after a seek are wrong
-_SEEKS_BY_GUESS = {"aac", "ac3", "eac3", "dts", "mpeg", "mpegts", "amr", "truehd"}  # no index, timestamps after a seek are estimates
+_NO_INDEX = (b"\xff\xf1", b"\xff\xf9", b"\x0bw", b"#!AMR", b"G", b"\x00\x00\x01\xba", b"\x30\x26\xb2\x75")
+"""First bytes of ADTS AAC, AC-3, AMR, MPEG-TS, MPEG-PS and ASF, where a seek lands at a guess: they are decoded from their beginning."""
+_USUAL_RATES = "8000|11025|12000|16000|22050|24000|32000|44100|48000|88200|96000"
 
 
 class AudioError(ValueError):
@@ -110,39 +113,29 @@ def probe(data: bytes, *, name: str = "upload") -> TrackFacts:
 
     Raises AudioError (empty, text, playlist, picture, no sound, broken, too long, too big) and AudioToolsMissing.
     """
-    label = _label(name)
+    label = words.label(name)
     _refuse_early(data, label)
     with private_file(data) as path:
-        facts = _ffprobe(path, label)
-        if facts.duration_s > MAX_TRACK_SECONDS:
-            raise _too_long(label, facts.duration_s)
-        promised_s = facts.duration_s
-        real_s, peak = _measure(path, facts, 0.0, _WHOLE_SECONDS + 1.0) if promised_s <= _WHOLE_SECONDS else (math.inf, 0.0)
+        promised = _ffprobe(path, label)
+        if promised.complete and promised.duration_s > MAX_TRACK_SECONDS:
+            raise _too_long(label, promised.duration_s)
+        real_s, peak = _measure(path, label, 0.0, _WHOLE_SECONDS + 1.0) if promised.duration_s <= _WHOLE_SECONDS else (math.inf, 0.0)
         if real_s > _WHOLE_SECONDS:
-            real_s = _duration_of_packets(path)
+            real_s = _duration_of_packets(path, label)
             if real_s > MAX_TRACK_SECONDS:
                 raise _too_long(label, real_s)
             step_s = max(0.0, real_s - _EXCERPT_SECONDS) / (_EXCERPTS - 1)
-            peak = max(_measure(path, facts, index * step_s, _EXCERPT_SECONDS)[1] for index in range(_EXCERPTS))
-    if real_s < MIN_TRACK_SECONDS or (peak == 0.0 and real_s == 0.0):
+            peak = max(_measure(path, label, index * step_s, _EXCERPT_SECONDS)[1] for index in range(_EXCERPTS))
+    if real_s < MIN_TRACK_SECONDS:
         raise _broken(label)
+    promised_s = promised.duration_s if promised.complete else real_s
     if real_s < 0.5 * promised_s:
         raise AudioError(
-            f"{label} breaks off: of {_length(promised_s)} only the first {_length(real_s)} can be played. "
+            f"{label} breaks off: of {words.length(promised_s)} only {words.length(real_s)} can be played. "
             "The upload or the file is damaged; upload it again, or export it anew."
         )
-    return TrackFacts(
-        duration_s=real_s,
-        sample_rate=facts.sample_rate,
-        channels=facts.channels,
-        codec=facts.codec,
-        container=facts.container,
-        peak_dbfs=to_dbfs(peak),
-        title=facts.title,
-        artist=facts.artist,
-        complete=real_s >= promised_s - max(0.5, 0.01 * promised_s),
-        is_video=facts.is_video,
-    )
+    complete = real_s >= promised_s - max(0.5, 0.01 * promised_s)
+    return replace(promised, duration_s=real_s, peak_dbfs=to_dbfs(peak), complete=complete)
 
 
 def decode(
@@ -153,37 +146,34 @@ def decode(
     max_seconds: float = MAX_DECODE_SECONDS,
     name: str = "upload",
 ) -> Audio:
-    """The part ``[start_s, start_s + duration_s)`` of an upload, at its own rate.
+    """The part ``[start_s, start_s + duration_s)`` of an upload; ``duration_s=None`` is to the end.
 
-    Mono stays mono, more than two channels are mixed to stereo. ``duration_s=None`` decodes to the end. Near the end the result is shorter than asked for. The first sample is the one at
-    ``start_s``, to within a sample for MP3, WAV, FLAC, OGG, Opus, M4A and AIFF.
+    Mono stays mono, more channels are mixed to stereo. The rate stays as it is when it is a usual one, from 8 to 96 kHz, else
+    becomes the nearest of those. The first sample is the one at ``start_s``: exactly so in MP3, WAV, FLAC, OGG, Opus, AAC and AIFF.
+    Near the track's end the result is shorter than asked for.
 
     Raises AudioError (as ``probe``; also when nothing is left at ``start_s``, or the part is longer than ``max_seconds``) and
     AudioToolsMissing.
     """
-    label = _label(name)
+    label = words.label(name)
     _refuse_early(data, label)
-    if not math.isfinite(start_s) or start_s < 0 or (duration_s is not None and not 0 < duration_s < math.inf):
+    if not 0 <= start_s < math.inf or (duration_s is not None and not 0 < duration_s < math.inf):
         raise AudioError("The part of the track to use must begin at 0 s or later and be longer than 0 s.")
     if duration_s is not None and duration_s > max_seconds:
-        raise AudioError(f"That is too much at once: ask for at most {_length(max_seconds)} of a track.")
+        raise AudioError(f"That is too much at once: use at most {words.length(max_seconds)} of a track.")
+    reader = _AuReader(keep=True)
     with private_file(data) as path:
-        # One process for the usual case: the AU header that ffmpeg writes tells rate and channels.
-        raw = bytearray()
         wanted_s = duration_s if duration_s is not None else max_seconds + 1.0
-        seekable = not data.startswith((b"\xff\xf1", b"\xff\xf9", b"G", b"\x0bw", b"#!AMR", b"\x00\x00\x01\xba"))
-        outcome = _ffmpeg(path, start_s, wanted_s, raw, seek=seekable)
-        _refuse_overrun(outcome, label)
-        audio = _from_au(raw)
-        if audio is None or audio.length_samples == 0:
-            facts = _ffprobe(path, label)  # says what is wrong, if it is the file
+        _ffmpeg(path, label, start_s, wanted_s, reader, seek=not data.startswith(_NO_INDEX))
+        if reader.length_samples == 0:
+            facts = _ffprobe(path, label)  # says what is wrong, when it is the file
             if start_s > 0 and start_s >= facts.duration_s - 0.05 > 0:
-                raise AudioError(
-                    f"There is nothing at {_length(start_s)}: {label} ends at {_length(facts.duration_s)}. Ask for an earlier point."
-                )
+                ends = words.length(facts.duration_s)
+                raise AudioError(f"There is nothing at {words.length(start_s)}: {label} ends at {ends}. Choose an earlier point.")
             raise _broken(label)
+    audio = reader.audio()
     if duration_s is None and audio.duration_s > max_seconds:
-        raise AudioError(f"{label} is longer than {_length(max_seconds)}: name the part of it to use.")
+        raise AudioError(f"{label} is longer than {words.length(max_seconds)}: name the part of it to use.")
     return audio
 
 
@@ -221,12 +211,12 @@ def resample(audio: Audio, sample_rate: int, channels: int) -> Audio:
 
 
 def _ffprobe(path: str, label: str) -> TrackFacts:
-    """Header facts only: duration as promised (0 when unknown), peak unset. Raises AudioError."""
+    """Header facts only: the duration as promised, ``complete`` when that is no guess from the bit rate, peak unset. Raises AudioError."""
     out = bytearray()
     entries = (
         "format=format_name,duration:format_tags:stream=codec_type,codec_name,sample_rate,channels,duration:stream_tags:stream_disposition"
     )
-    arguments = ["-v", "error", *PROBE_OPTIONS, "-show_entries", entries, "-of", "json", "-i", f"file:{path}"]
+    arguments = ["-v", "warning", *PROBE_OPTIONS, "-show_entries", entries, "-of", "json", "-i", f"file:{path}"]
     outcome = run("ffprobe", arguments, out.extend, Limits(wall_s=20.0, cpu_s=15, output_bytes=1 << 22))
     _refuse_overrun(outcome, label)
     found: dict[str, Any] = json.loads(out.decode("utf-8", "replace") or "{}") if outcome.returncode == 0 else {}
@@ -257,14 +247,15 @@ def _ffprobe(path: str, label: str) -> TrackFacts:
         codec=str(sound.get("codec_name", "unknown")),
         container=str(container.get("format_name", "unknown")),
         peak_dbfs=SILENCE_DBFS,
-        title=_tidy(tags.get("title")),
-        artist=_tidy(tags.get("artist")),
+        title=words.tidy(tags.get("title")),
+        artist=words.tidy(tags.get("artist")),
+        complete=duration_s > 0 and "Estimating duration from bitrate" not in outcome.stderr,
         is_video=is_video,
     )
 
 
-def _ffmpeg(path: str, start_s: float, duration_s: float, out: bytearray, *, seek: bool) -> Outcome:
-    """Decodes ``[start_s, start_s + duration_s)`` to AU with big-endian float32: 24 bytes or more of header, then samples."""
+def _ffmpeg(path: str, label: str, start_s: float, duration_s: float, reader: _AuReader, *, seek: bool) -> None:
+    """Decodes ``[start_s, start_s + duration_s)`` to AU, big-endian float32, mono or stereo at a usual rate. Raises AudioError on overrun."""
     preroll_s = min(start_s, _PREROLL_SECONDS) if seek else start_s
     arguments = [
         *("-nostdin", "-v", "error", "-threads", "1", *DECODE_OPTIONS),
@@ -273,63 +264,80 @@ def _ffmpeg(path: str, start_s: float, duration_s: float, out: bytearray, *, see
         *(("-ss", f"{preroll_s:.6f}") if preroll_s > 0 else ()),
         *("-t", f"{duration_s:.6f}"),
         # Down-mixing in floating point is left unscaled by default: the sum of six channels would clip.
-        *("-af", "aresample=rematrix_maxval=1,aformat=sample_fmts=flt:channel_layouts=mono|stereo"),
+        *("-af", f"aresample=rematrix_maxval=1,aformat=sample_fmts=flt:channel_layouts=mono|stereo:sample_rates={_USUAL_RATES}"),
         *("-c:a", "pcm_f32be", "-f", "au", "pipe:1"),
     ]
-    return run("ffmpeg", arguments, out.extend, Limits(output_bytes=1 << 29))
+    _refuse_overrun(run("ffmpeg", arguments, reader, Limits()), label)
 
 
-def _from_au(raw: bytearray) -> Audio | None:
-    """Samples from an AU stream; None when there is not even a header."""
-    if len(raw) < 24 or raw[:4] != b".snd":
-        return None
-    offset, _, encoding, sample_rate, channels = struct.unpack(">5I", raw[4:24])
-    assert encoding == 6, encoding  # 32-bit float
-    assert channels in {1, 2}, channels
-    count = max(0, (len(raw) - offset) // (4 * channels))
-    interleaved = np.frombuffer(raw, dtype=">f4", count=count * channels, offset=min(offset, len(raw))).reshape(count, channels)  # [N, C]
-    samples = np.ascontiguousarray(interleaved.T.astype(np.float32))  # [C, N]
-    np.nan_to_num(samples, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)  # float WAVs may hold anything
-    return Audio(samples, sample_rate)
+class _AuReader:
+    """Takes an AU stream piece by piece: header (24 bytes or more, big-endian: magic, offset, size, encoding, rate, channels), float32.
+
+    Keeps the samples, or only their number and peak: a whole track then needs no memory.
+    """
+
+    def __init__(self, *, keep: bool) -> None:
+        self._keep = keep
+        self._pending = bytearray()  # the header, then what is less than one sample
+        self._offset: int | None = None
+        self._pieces: list[NDArray[np.float32]] = []
+        self._values = 0
+        self._sample_rate, self._channels = 1, 1
+        self.peak = 0.0
+
+    def __call__(self, piece: bytes) -> None:
+        self._pending += piece
+        if self._offset is None:
+            if len(self._pending) < 24:
+                return
+            magic, offset, _, encoding, self._sample_rate, self._channels = struct.unpack(">4s5I", self._pending[:24])
+            assert magic == b".snd"
+            assert encoding == 6, encoding  # 32-bit float
+            self._offset = int(offset)
+        if self._offset > 0:
+            skipped = min(self._offset, len(self._pending))
+            del self._pending[:skipped]
+            self._offset -= skipped
+        whole = len(self._pending) // 4 * 4
+        if whole == 0:
+            return
+        values = np.frombuffer(bytes(self._pending[:whole]), dtype=">f4").astype(np.float32)
+        del self._pending[:whole]
+        np.nan_to_num(values, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)  # a WAV of floats may hold anything
+        self._values += len(values)
+        self.peak = max(self.peak, -float(values.min()), float(values.max()))
+        if self._keep:
+            self._pieces.append(values)
+
+    @property
+    def length_samples(self) -> int:
+        return self._values // self._channels
+
+    @property
+    def duration_s(self) -> float:
+        return self.length_samples / self._sample_rate
+
+    def audio(self) -> Audio:
+        count = self.length_samples * self._channels
+        interleaved = np.concatenate(self._pieces)[:count].reshape(-1, self._channels)  # [N, C]
+        return Audio(np.ascontiguousarray(interleaved.T), self._sample_rate)  # [C, N]
 
 
-def _measure(path: str, facts: TrackFacts, start_s: float, duration_s: float) -> tuple[float, float]:
-    """Seconds that can be decoded from ``start_s`` on, at most ``duration_s``, and their peak amplitude. Constant memory."""
-    total_bytes = 0
-    peak = 0.0
-    rest = b""
-
-    def sink(piece: bytes) -> None:
-        nonlocal total_bytes, peak, rest
-        total_bytes += len(piece)
-        piece = rest + piece
-        whole = len(piece) // 4 * 4
-        rest = piece[whole:]
-        if whole:
-            values = np.frombuffer(piece, dtype="<f4", count=whole // 4)
-            low, high = float(np.nanmin(values)), float(np.nanmax(values))
-            peak = max(peak, -low, high)
-
-    arguments = [
-        *("-nostdin", "-v", "error", "-threads", "1", *DECODE_OPTIONS),
-        *(("-ss", f"{start_s:.6f}") if start_s > 0 else ()),
-        *("-i", f"file:{path}", "-map", "0:a:0", "-vn", "-sn", "-dn", "-t", f"{duration_s:.6f}"),
-        *("-ar", str(facts.sample_rate), "-ac", str(facts.channels), "-c:a", "pcm_f32le", "-f", "f32le", "pipe:1"),
-    ]
-    outcome = run("ffmpeg", arguments, sink, Limits(output_bytes=1 << 34))
-    _refuse_overrun(outcome, "The track")
-    return total_bytes / (4 * facts.channels * facts.sample_rate), peak
+def _measure(path: str, label: str, start_s: float, duration_s: float) -> tuple[float, float]:
+    """Seconds that can be decoded from ``start_s`` on, at most ``duration_s``, and their peak amplitude."""
+    reader = _AuReader(keep=False)
+    _ffmpeg(path, label, start_s, duration_s, reader, seek=True)
+    return reader.duration_s, reader.peak
 
 
-def _duration_of_packets(path: str) -> float:
+def _duration_of_packets(path: str, label: str) -> float:
     """Duration by reading every packet without decoding it: what is there, whatever the header says."""
     out = bytearray()
     arguments = [
         *("-nostdin", "-v", "error", "-nostats", "-progress", "pipe:1", *DECODE_OPTIONS),
         *("-i", f"file:{path}", "-map", "0:a:0", "-c", "copy", "-t", f"{MAX_TRACK_SECONDS + 10:.0f}", "-f", "null", "-"),
     ]
-    outcome = run("ffmpeg", arguments, out.extend, Limits(output_bytes=1 << 22))
-    _refuse_overrun(outcome, "The track")
+    _refuse_overrun(run("ffmpeg", arguments, out.extend, Limits(output_bytes=1 << 22)), label)
     times = [line.partition("=")[2] for line in out.decode("ascii", "replace").splitlines() if line.startswith("out_time_us=")]
     return max(0.0, _seconds(times[-1]) / 1e6) if times else 0.0
 
@@ -355,7 +363,7 @@ def _refuse_overrun(outcome: Outcome, label: str) -> None:
 
 def _too_long(label: str, duration_s: float) -> AudioError:
     return AudioError(
-        f"{label} is too long: {_length(duration_s)}, and at most {_length(MAX_TRACK_SECONDS)} can be used. "
+        f"{label} is too long: {words.length(duration_s)}, and at most {words.length(MAX_TRACK_SECONDS)} can be used. "
         "Cut out the part that matters, and upload that."
     )
 
@@ -364,29 +372,6 @@ def _broken(label: str) -> AudioError:
     return AudioError(
         f"{label} can't be played: it is damaged, or no audio at all. Upload it again, or export it anew as MP3, WAV or FLAC."
     )
-
-
-def _label(name: str) -> str:
-    """A file name fit for a sentence: no control characters, not long."""
-    tidy = _tidy(name, 60)
-    return "The upload" if tidy in {None, "upload"} else f"“{tidy}”"
-
-
-def _tidy(text: str | None, longest: int = 200) -> str | None:
-    if text is None:
-        return None
-    kept = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-    return (kept if len(kept) <= longest else kept[: longest - 1] + "…") or None
-
-
-def _length(seconds: float) -> str:
-    """Seconds in words: 3 h 5 min, 4 min 10 s, 8.5 s."""
-    if seconds < 60:
-        return f"{seconds:.1f} s".replace(".0 s", " s")
-    whole = round(seconds)
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    parts = [f"{hours} h" if hours else "", f"{minutes} min" if minutes else "", f"{rest} s" if rest and not hours else ""]
-    return " ".join(part for part in parts if part)
 
 
 def _seconds(value: object) -> float:

@@ -36,7 +36,7 @@ _MP3_RATES = (48000, 44100, 32000, 24000, 22050, 16000)
 _MPEG2_MAX_KBITS = 160  # MPEG-2 layer III, for rates below 32 kHz
 
 
-class DoesNotFit(ValueError):  # noqa: N818  named as what is so
+class DoesNotFit(ValueError):
     """Not even the lowest bit rate makes the file small enough."""
 
 

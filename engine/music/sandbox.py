@@ -54,7 +54,7 @@ _CHUNK_BYTES = 1 << 18
 _STDERR_BYTES = 1 << 16
 
 
-class AudioToolsMissing(RuntimeError):  # noqa: N818  named as what is so
+class AudioToolsMissing(RuntimeError):
     """ffmpeg or ffprobe is not on this machine. The message holds the command that installs it."""
 
 
@@ -88,7 +88,7 @@ def find_tool(name: str) -> str:
     path = shutil.which(name)
     if path is None:
         raise AudioToolsMissing(f"{name} is missing, so no audio file can be read or written. {INSTALL}")
-    return str(Path(path).resolve())
+    return str(Path(path).absolute())
 
 
 @contextlib.contextmanager
