@@ -86,7 +86,8 @@ class EngineClient:
         """Uploads ``data`` unless the engine has it. Raises EngineError 'bad_audio' or 'too_large'."""
         if len(data) > MAX_TRACK_BYTES:
             raise EngineError(
-                "too_large", f"the file is {len(data) / 2**20:.0f} MiB, and {MAX_TRACK_BYTES // 2**20} MiB is the most: send it as MP3"
+                "too_large",
+                f"The file is too big: {len(data) / 2**20:.0f} MiB, and {MAX_TRACK_BYTES // 2**20} MiB is the most. Export it as MP3.",
             )
         path = f"/v1/tracks/{hashlib.sha256(data).hexdigest()}"
         status, body = await self._call("GET", path, accept=(200, 404))
@@ -128,7 +129,7 @@ class EngineClient:
                         return
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
-        raise EngineUnreachable("the engine went away in the middle of the take: ask again")
+        raise EngineUnreachable("The engine went away in the middle of the take: ask again.")
 
     @property
     def _open(self) -> aiohttp.ClientSession:
@@ -153,16 +154,16 @@ class EngineClient:
 
     def _unreachable(self, error: Exception) -> EngineUnreachable:
         if isinstance(error, aiohttp.ClientConnectorError):
-            return EngineUnreachable(f"no engine answers at {self._url}: is it running? (python -m engine serve)")
+            return EngineUnreachable(f"No engine answers at {self._url}. Is it running? (python -m engine serve)")
         if isinstance(error, TimeoutError):
-            return EngineUnreachable(f"the engine at {self._url} has gone silent: look at its log, or start it again")
-        return EngineUnreachable(f"the connection to the engine at {self._url} broke: ask again")
+            return EngineUnreachable(f"The engine at {self._url} has gone silent: look at its log, or start it again.")
+        return EngineUnreachable(f"The connection to the engine at {self._url} broke: ask again.")
 
     def _read(self, model: type[M], body: bytes) -> M:
         try:
             return model.model_validate_json(body)
         except ValidationError:
-            raise EngineUnreachable(f"what answers at {self._url} is no engine of this version: check the URL") from None
+            raise EngineUnreachable(f"What answers at {self._url} is no engine of this version: check the URL.") from None
 
 
 def _refused(status: int, body: bytes) -> EngineError:
@@ -171,7 +172,7 @@ def _refused(status: int, body: bytes) -> EngineError:
         error = ErrorBody.model_validate_json(body)
     except ValidationError:
         code: ErrorCode = "not_ready" if status in (502, 503, 504) else "internal"
-        return EngineError(code, f"the engine's address answered with HTTP {status}: check the URL, or ask again later")
+        return EngineError(code, f"The engine's address answered with HTTP {status}: check the URL, or ask again later.")
     return EngineError(error.code, error.message, error.retry_after_s)
 
 
@@ -193,4 +194,4 @@ async def _event(line: bytes) -> Queued | Progress | Heartbeat | Done | Failed:
             return await asyncio.to_thread(event_adapter.validate_json, line)
         return event_adapter.validate_json(line)
     except ValidationError:
-        raise EngineUnreachable("the engine speaks another version of the protocol: update both to the same") from None
+        raise EngineUnreachable("The engine speaks another version of the protocol: update both to the same.") from None

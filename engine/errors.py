@@ -21,7 +21,7 @@ class EngineError(Exception):
         self.retry_after_s = retry_after_s
 
 
-class EngineUnreachable(EngineError):  # noqa: N818 - says what is so
+class EngineUnreachable(EngineError):
     """Nobody answers at the engine's URL, or the connection broke or fell silent in the middle of an answer."""
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:

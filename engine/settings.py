@@ -75,14 +75,14 @@ class EngineSettings(BaseSettings):
             return cls(**{name: value for name, value in overrides.items() if value is not None})
         except ValidationError as error:
             field = str(error.errors()[0]["loc"][0]) if error.errors()[0]["loc"] else "?"
-            raise SettingsError(f"ENGINE_{field.upper()}: {explain(error, cls)}") from None
+            raise SettingsError(f"ENGINE_{field.upper()} is wrong. {explain(error, cls)}") from None
 
     def require_safe_bind(self) -> None:
         """Raises SettingsError where the engine would be open to a network without a token."""
         if not self.token.get_secret_value() and not is_loopback(self.host):
             raise SettingsError(
                 f"ENGINE_HOST={self.host} can be reached from other machines, and ENGINE_TOKEN is empty: "
-                "set a token (python -c 'import secrets; print(secrets.token_urlsafe(32))'), or use ENGINE_HOST=127.0.0.1"
+                "set a token (python -c 'import secrets; print(secrets.token_urlsafe(32))'), or use ENGINE_HOST=127.0.0.1."
             )
 
 

@@ -21,17 +21,18 @@ NAMES = {
     "top_p": "top-p",
     "take_id": "take id",
 }
-UNITS = {"seconds": " seconds", "from_s": " seconds", "prompt_seconds": " seconds"}
+UNITS = {"from_s": " seconds"}
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """One sentence for a person. ``model`` is what was being validated: its bounds are quoted.
 
     >>> explain(error, GenerateRequest)
-    'seconds must be from 1 to 240 seconds, not 10000'
+    'Seconds must be from 1 to 240, not 10000.'
     """
     problems = list(dict.fromkeys(_one(details, model) for details in error.errors(include_url=False)))
-    return "; ".join(problems[:3])
+    sentence = "; ".join(problems[:3])
+    return f"{sentence[:1].upper()}{sentence[1:]}."
 
 
 def _one(details: ErrorDetails, model: type[BaseModel]) -> str:  # noqa: PLR0911, PLR0912 - one kind of mistake a line

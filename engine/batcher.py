@@ -1,0 +1,331 @@
+"""One thread owns the models. Takes join and leave what runs at any frame.
+
+::
+
+    submit ─▶ waiting (FIFO) ─▶ running, at most ``slots`` ─▶ Sound to the take's ``tell``
+                                 │ each round: one frame of each
+    cancel ─▶ leaves at once, or after the frame that is being made
+
+A job hears of itself through ``tell``: Queued and Progress many times, then exactly one of Sound and EngineError. ``tell`` is called
+from several threads, must not block, and may be called once more after a cancellation. Not here: reading and writing audio
+(``takes``), HTTP (``server``), loading checkpoints (``models``).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.api import Progress, Queued
+from engine.errors import EngineError
+from engine.forecast import FrameMeter, done_in_s
+from engine.models import Decoder, Model, ModelShelf
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+PROGRESS_S = 0.25
+"""Least time between two Progress of one take, in seconds."""
+ANNOUNCE_S = 1.0
+"""Least time between two Queued of one take whose position stays, in seconds."""
+WARM_UP_FRAMES = 25
+USUAL_FRAME_RATE = 50.0
+"""Frames a second of every MusicGen: what a take's length is guessed from while its checkpoint is not loaded."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sound:
+    """What the model made. samples: float32 [C, N] at ``sample_rate`` Hz. generate_s: seconds spent on it in the model."""
+
+    samples: NDArray[np.float32]
+    sample_rate: int
+    frames: int
+    generate_s: float
+
+
+Told = Queued | Progress | Sound | EngineError
+
+
+@dataclass(eq=False)
+class Job:
+    """One take as the batcher sees it. The first five are its caller's; the rest belongs to the batcher."""
+
+    id: str
+    checkpoint: str
+    seconds: float
+    start: Callable[[Model], Decoder]
+    tell: Callable[[Told], None]
+
+    model: Model | None = None
+    decoder: Decoder | None = None
+    generate_s: float = 0.0
+    told_at: float = 0.0
+    over: bool = False
+
+    @property
+    def frames_left(self) -> int:
+        if self.decoder is None:
+            return max(1, round(self.seconds * USUAL_FRAME_RATE))
+        return max(1, self.decoder.of_frames - self.decoder.frames)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A look at the batcher. held: places taken by takes that are still being prepared."""
+
+    ready: bool
+    waiting: int
+    running: int
+    held: int
+    frames: int
+    frames_per_s: float
+
+
+class Batcher:
+    """``start`` it once, ``stop`` it once. Every other method may be called from any thread."""
+
+    def __init__(
+        self, models: ModelShelf, default: str, *, slots: int, room: int, threads: int, on_failure: Callable[[EngineError], None]
+    ) -> None:
+        """``slots`` takes run on ``threads`` CPU threads, ``room`` more may wait.
+
+        ``on_failure`` hears when ``default`` can't be loaded: nothing will run then.
+        """
+        self._models = models
+        self._default = default
+        self._slots = slots
+        self._room = room
+        self._threads = threads
+        self._on_failure = on_failure
+        self._changed = threading.Condition()
+        self._waiting: deque[Job] = deque()
+        self._running: list[Job] = []
+        self._held = 0
+        self._frames = 0
+        self._announced_at = 0.0
+        self._meter = FrameMeter()
+        self._ready = False
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="engine-model", daemon=True)
+
+    # For everybody.
+
+    def start(self) -> None:
+        """Load and warm up the default checkpoint, then run whatever is submitted."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Every take is told that it won't be; the thread ends after the frame that it is at."""
+        with self._changed:
+            self._stopping = True
+            self._ready = False
+            for job in (*self._running, *self._waiting):
+                self._end(job, stopping())
+            self._waiting.clear()
+            self._changed.notify_all()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+
+    def load(self) -> Load:
+        with self._changed:
+            return Load(self._ready, len(self._waiting), len(self._running), self._held, self._frames, self._meter.frames_per_s)
+
+    def hold(self) -> None:
+        """Keep a place for a take that is being prepared; ``submit`` or ``let_go`` gives it back.
+
+        Raises EngineError 'queue_full' or 'not_ready'.
+        """
+        with self._changed:
+            if self._stopping:
+                raise stopping()
+            if not self._ready:
+                raise EngineError("not_ready", "The engine is still loading its model: ask again in a moment.", retry_after_s=5.0)
+            if len(self._waiting) + len(self._running) + self._held >= self._slots + self._room:
+                soonest_s = min(self._forecast(), default=1.0)
+                raise EngineError(
+                    "queue_full",
+                    f"The engine is busy: {len(self._running)} takes run and {len(self._waiting)} wait. Ask again in a moment.",
+                    retry_after_s=float(max(1, round(soonest_s))),
+                )
+            self._held += 1
+
+    def let_go(self) -> None:
+        with self._changed:
+            self._held -= 1
+
+    def submit(self, job: Job) -> None:
+        """Takes over the place that ``hold`` kept."""
+        with self._changed:
+            self._held -= 1
+            if self._stopping:
+                self._end(job, stopping())
+                return
+            self._waiting.append(job)
+            self._announce()
+            self._changed.notify_all()
+
+    def cancel(self, job: Job) -> None:
+        """Nothing happens to a take that is over."""
+        with self._changed:
+            if job in self._waiting:
+                self._waiting.remove(job)
+                self._announce()
+            self._end(job, EngineError("cancelled", "The take was cancelled."))
+            self._changed.notify_all()
+
+    # With the lock held.
+
+    def _end(self, job: Job, told: Sound | EngineError) -> None:
+        if not job.over:
+            job.over = True
+            job.tell(told)
+
+    def _forecast(self) -> list[float]:
+        """Seconds until done of the running, then of the waiting."""
+        return done_in_s(
+            [job.frames_left for job in self._running],
+            [job.frames_left for job in self._waiting],
+            slots=self._slots,
+            frames_per_s=self._meter.frames_per_s,
+        )
+
+    def _announce(self) -> None:
+        """Tell those that wait where they stand."""
+        etas = self._forecast()[len(self._running) :]
+        self._announced_at = time.monotonic()
+        for position, (job, eta_s) in enumerate(zip(self._waiting, etas, strict=True)):
+            job.tell(Queued(position=position, eta_s=round(eta_s, 1)))
+
+    # In the model's thread.
+
+    def _run(self) -> None:
+        try:
+            self._warm_up()
+        except EngineError as error:
+            self._on_failure(error)
+            return
+        except Exception:
+            log.exception("the default checkpoint does not work")
+            self._on_failure(EngineError("internal", f"The checkpoint {self._default!r} does not work here; the log says where it broke."))
+            return
+        with self._changed:
+            self._ready = not self._stopping
+        log.info("ready: %s, %.0f frames per second", self._default, self._meter.frames_per_s)
+        while self._next_round():
+            began = time.perf_counter()
+            frames = sum(self._advance(job) for job in self._running)
+            with self._changed:
+                self._frames += frames
+                self._meter.add(frames, time.perf_counter() - began)
+                if any(job.over for job in self._running):
+                    self._running = [job for job in self._running if not job.over]
+                    self._announce()
+
+    def _warm_up(self) -> None:
+        """The first frames of a process are slow (allocations, kernels); better now than in somebody's take."""
+        import torch
+
+        from engine.musicgen.sampling import SamplingOptions
+
+        torch.set_num_threads(self._threads)
+        model = self._models.get(self._default)
+        for measured in (False, True):
+            decoder = model.start(prompt="techno", frames=WARM_UP_FRAMES, sampling=SamplingOptions(), seed=0)
+            began = time.perf_counter()
+            while not decoder.done and not self._stopping:
+                decoder.step()
+            if measured:
+                self._meter.add(WARM_UP_FRAMES, time.perf_counter() - began)
+        decoder.audio()
+
+    def _next_round(self) -> bool:
+        """Wait until there is something to do, and let takes in. False: the end."""
+        with self._changed:
+            while not self._stopping:
+                self._admit()
+                if self._running:
+                    if time.monotonic() - self._announced_at > ANNOUNCE_S:
+                        self._announce()
+                    return True
+                self._changed.wait()
+            self._running.clear()
+            return False
+
+    def _admit(self) -> None:
+        """First come, first served: a take whose checkpoint is still loading holds up those behind it, not those that run."""
+        admitted = False
+        while self._waiting and len(self._running) < self._slots:
+            job = self._waiting[0]
+            job.model = self._models.use(job.checkpoint)
+            if job.model is None:
+                in_use = {other.checkpoint for other in self._running}
+                self._models.load_aside(job.checkpoint, in_use=in_use, then=lambda failure, job=job: self._loaded(job, failure))  # type: ignore[misc]
+                break
+            self._running.append(self._waiting.popleft())
+            admitted = True
+        if admitted:
+            self._announce()
+
+    def _loaded(self, job: Job, failure: EngineError | None) -> None:
+        with self._changed:
+            if failure is not None and job in self._waiting:
+                self._waiting.remove(job)
+                self._end(job, failure)
+                self._announce()
+            self._changed.notify_all()
+
+    def _advance(self, job: Job) -> int:
+        """One frame of one take, and its sound after the last; the number of frames made."""
+        if job.over:
+            return 0
+        assert job.model is not None
+        began = time.perf_counter()
+        told: Sound | EngineError | None = None
+        before = job.decoder.frames if job.decoder else 0
+        try:
+            if job.decoder is None:
+                job.decoder = job.start(job.model)
+            job.decoder.step()
+            if job.decoder.done and not job.over:
+                self._tell_progress(job)
+                samples = job.decoder.audio().detach().float().cpu().numpy()  # [C, N]
+                spent_s = job.generate_s + time.perf_counter() - began
+                told = Sound(samples, job.model.sample_rate, job.decoder.of_frames, spent_s)
+        except EngineError as error:
+            told = error
+        except Exception as error:
+            log.exception("take %s broke in the model", job.id)
+            told = _broken(job, error)
+        job.generate_s += time.perf_counter() - began
+        if told is not None:
+            with self._changed:
+                self._end(job, told)
+        elif time.monotonic() - job.told_at > PROGRESS_S:
+            self._tell_progress(job)
+        return job.decoder.frames - before if job.decoder else 0
+
+    def _tell_progress(self, job: Job) -> None:
+        assert job.decoder is not None
+        with self._changed:
+            eta_s = self._forecast()[self._running.index(job)]
+            job.told_at = time.monotonic()
+            if not job.over:
+                job.tell(Progress(frames=job.decoder.frames, of_frames=job.decoder.of_frames, eta_s=round(eta_s, 1)))
+
+
+def stopping() -> EngineError:
+    return EngineError("not_ready", "The engine is being stopped: ask again when it is back.", retry_after_s=30.0)
+
+
+def _broken(job: Job, error: Exception) -> EngineError:
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, on a GPU
+        return EngineError("internal", "The engine's memory was too small for this take: ask for fewer seconds, or try again alone.")
+    return EngineError("internal", f"Something broke in the engine. Its log says what, under take {job.id}.")

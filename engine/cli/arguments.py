@@ -1,0 +1,175 @@
+"""What can be typed after ``python -m engine``, and the help that teaches it. Standard library only; nothing runs here."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+TOP = """\
+Techno from text, from a track, or from nothing.
+
+examples:
+  python -m engine generate "dark driving techno" --seconds 8 --seed 1 --out clip.wav
+  python -m engine continue set.mp3 --from 1:30 --prompt-seconds 4 --seconds 8 --out longer.flac
+  python -m engine surprise --out surprise.mp3 --picture surprise.png
+  python -m engine serve                                  the engine over HTTP, for the bot
+  python -m engine checkpoints                            which models there are here
+
+The same seed, prompt and options give the same clip again. Every clip says in its tags that it is AI-generated.
+Settings come from ENGINE_* in the environment or in .env; options win over them. '… COMMAND --help' says more.
+"""
+
+GENERATE = """\
+A clip from words.
+
+examples:
+  python -m engine generate "techno" --out clip.wav
+  python -m engine generate "Alice_hash, techno, 132 bpm" --seconds 16 --seed 7 --guidance 4 --out clip.mp3
+  python -m engine generate "acid" --checkpoint facebook/musicgen-small --json
+"""
+
+CONTINUE = """\
+What comes next in a track. The clip begins with the track's own last seconds before FROM, then the new audio, without a click.
+
+examples:
+  python -m engine continue set.mp3 --out next.wav                          from the track's end on
+  python -m engine continue set.wav --from 30 --prompt-seconds 4 --seconds 8 --out next.flac
+  python -m engine continue set.m4a --from 1:02:30 --prompt "with a breakdown" --picture next.png --out next.mp3
+
+TRACK is any audio that ffmpeg reads: mp3, wav, flac, ogg, opus, m4a, aiff.
+"""
+
+SURPRISE = """\
+A clip from nothing: what the model plays when nobody asks for anything.
+
+examples:
+  python -m engine surprise --seconds 12 --out surprise.ogg
+  python -m engine surprise --seed 5 --temperature 1.2 --json
+"""
+
+SERVE = """\
+The engine over HTTP, for the bot and for whoever has the token. Ends cleanly on Ctrl-C and SIGTERM.
+
+examples:
+  python -m engine serve
+  python -m engine serve --checkpoint facebook/musicgen-small --device cuda
+  ENGINE_TOKEN=… python -m engine serve --host 0.0.0.0      reachable from other machines; refused without a token
+
+GET /healthz says whether it is ready, GET /openapi.json what can be asked for, GET /metrics how it is doing.
+"""
+
+CHECKPOINTS = """\
+Which models can be asked for here: the default first, then the embedded one, then those in ENGINE_DATA/checkpoints/.
+
+A folder there is a MusicGen folder as transformers saves it; its card.json may say name, kind (base or finetuned), parent, token, licence.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes are one line, with where to read more."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {message} (try: {self.prog} --help)", file=sys.stderr)
+        sys.exit(2)
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """``run`` in the result is the function to call with it. Exits with 2 where the words make no sense."""
+    parser = _Parser(prog="python -m engine", description=TOP, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def command(name: str, summary: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=summary, description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    generate = command("generate", "a clip from words", GENERATE)
+    generate.add_argument("prompt", help="what it should sound like")
+    generate.set_defaults(run=_make, kind="text", track=None)
+
+    extend = command("continue", "what comes next in a track", CONTINUE)
+    extend.add_argument("track", type=Path, metavar="TRACK", help="audio file to continue")
+    extend.add_argument("--from", dest="from_s", type=_moment, metavar="TIME", help="seconds, or m:ss; default: the track's end")
+    extend.add_argument("--prompt-seconds", type=float, metavar="S", help="how much before TIME is heard (default 4)")
+    extend.add_argument("--prompt", default="", help="words, beside the music")
+    extend.set_defaults(run=_make, kind="continuation")
+
+    surprise = command("surprise", "a clip from nothing", SURPRISE)
+    surprise.set_defaults(run=_make, kind="unconditional", prompt="", track=None)
+
+    for making in (generate, extend, surprise):
+        _add_making(making)
+        _add_engine(making)
+
+    serve = command("serve", "the engine over HTTP", SERVE)
+    serve.add_argument("--host", help="address to listen on (ENGINE_HOST, 127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port to listen on (ENGINE_PORT, 8060)")
+    serve.add_argument("--data", type=Path, metavar="DIR", help="folder for tracks and checkpoints (ENGINE_DATA, var/engine)")
+    serve.add_argument("--queue", type=int, metavar="N", help="takes that may wait (ENGINE_QUEUE, 16)")
+    serve.add_argument("--batch", type=int, metavar="N", help="takes that run side by side (ENGINE_BATCH, 2)")
+    serve.add_argument("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR (ENGINE_LOG_LEVEL, INFO)")
+    _add_engine(serve)
+    serve.set_defaults(run=_serve)
+
+    checkpoints = command("checkpoints", "which models there are here", CHECKPOINTS)
+    checkpoints.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    checkpoints.add_argument("--checkpoint", metavar="NAME", help="the default, if not ENGINE_CHECKPOINT's")
+    checkpoints.add_argument("--data", type=Path, metavar="DIR", help="folder for tracks and checkpoints (ENGINE_DATA, var/engine)")
+    checkpoints.set_defaults(run=_checkpoints)
+
+    command("pocket", "train and measure the embedded model ('pocket --help')", "See: python -m engine pocket --help")
+    return parser.parse_args(words)
+
+
+def _add_making(parser: argparse.ArgumentParser) -> None:
+    clip = parser.add_argument_group("the clip")
+    clip.add_argument("--seconds", type=float, metavar="S", help="length of the new audio, 1 to 240 (default 8)")
+    clip.add_argument("--seed", type=int, metavar="N", help="replays exactly; default: drawn, and told")
+    clip.add_argument("--temperature", type=float, metavar="T", help="0 is the likeliest code each time (default 1)")
+    clip.add_argument("--top-k", type=int, metavar="K", help="choose among the K likeliest codes; 0: all (default 250)")
+    clip.add_argument("--top-p", type=float, metavar="P", help="nucleus sampling; 0: off (default 0)")
+    clip.add_argument("--guidance", type=float, metavar="G", help="how closely to follow the words, 1 to 10 (default 3)")
+    files = parser.add_argument_group("files")
+    files.add_argument("--out", type=Path, metavar="FILE", help="wav, flac, mp3 or ogg, by its ending (default: KIND-SEED.wav)")
+    files.add_argument("--picture", type=Path, metavar="FILE", help="also draw waveform and spectrogram, as PNG")
+    files.add_argument("--json", action="store_true", help="one JSON object on stdout, no progress bar")
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    engine = parser.add_argument_group("the model")
+    engine.add_argument(
+        "--checkpoint", metavar="NAME", help="pocket, a hub name, a folder, or an id from 'checkpoints' (ENGINE_CHECKPOINT)"
+    )
+    engine.add_argument("--backend", choices=("native", "audiocraft"), help="this project's model code, or the reference (ENGINE_BACKEND)")
+    engine.add_argument("--device", help="auto, cpu, cuda, cuda:1 or mps (ENGINE_DEVICE)")
+    engine.add_argument("--threads", type=int, metavar="N", help="CPU threads (ENGINE_THREADS)")
+
+
+def _moment(text: str) -> float:
+    """Seconds from '30', '30.5', '1:30' or '1:02:30'."""
+    if not re.fullmatch(r"-?(\d+:){0,2}\d+(\.\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no moment: write seconds (90) or minutes and seconds (1:30)")
+    seconds = 0.0
+    for part in text.lstrip("-").split(":"):
+        seconds = seconds * 60 + float(part)
+    return -seconds if text.startswith("-") else seconds
+
+
+def _make(arguments: argparse.Namespace) -> int:
+    from engine.cli.make import make
+
+    return make(arguments)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from engine.cli.serve import serve
+
+    return serve(arguments)
+
+
+def _checkpoints(arguments: argparse.Namespace) -> int:
+    from engine.cli.listing import checkpoints
+
+    return checkpoints(arguments)

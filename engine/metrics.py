@@ -1,0 +1,53 @@
+"""What ``GET /metrics`` says. One registry for each app, so that two engines in a process don't count together. Not here: HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from engine.batcher import Load
+
+_SECONDS = (0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320, 640)
+
+
+class _LoadCollector(Collector):
+    """Looks at the batcher once for each scrape."""
+
+    def __init__(self, load: Callable[[], Load]) -> None:
+        self._load = load
+
+    def collect(self) -> Iterator[Metric]:
+        load = self._load()
+        yield CounterMetricFamily("engine_frames", "Frames decoded since the start", value=load.frames)
+        yield GaugeMetricFamily("engine_frames_per_second", "Frames a second over all takes, of late", value=load.frames_per_s)
+        yield GaugeMetricFamily("engine_queue", "Takes that wait or are being prepared", value=load.waiting + load.held)
+        yield GaugeMetricFamily("engine_running", "Takes that run", value=load.running)
+        yield GaugeMetricFamily("engine_ready", "1 when takes are accepted", value=float(load.ready))
+
+
+class Metrics:
+    """Counts what ``service`` tells it."""
+
+    def __init__(self, load: Callable[[], Load]) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_LoadCollector(load))
+        self._takes = Counter("engine_takes", "Takes by kind and by how they ended", ["kind", "outcome"], registry=self._registry)
+        self._audio = Counter("engine_audio_seconds", "Seconds of clips that were made", registry=self._registry)
+        self._generate = Histogram("engine_generate_seconds", "Seconds in the model, per take", buckets=_SECONDS, registry=self._registry)
+        self._total = Histogram("engine_take_seconds", "Seconds from arrival to done, per take", buckets=_SECONDS, registry=self._registry)
+
+    def ended(self, kind: str, outcome: str) -> None:
+        """``outcome`` is 'done' or an ErrorCode."""
+        self._takes.labels(kind, outcome).inc()
+
+    def made(self, *, generate_s: float, total_s: float, duration_s: float) -> None:
+        self._generate.observe(generate_s)
+        self._total.observe(total_s)
+        self._audio.inc(duration_s)
+
+    def text(self) -> bytes:
+        """In Prometheus' text format."""
+        return generate_latest(self._registry)

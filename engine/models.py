@@ -1,0 +1,182 @@
+"""The checkpoints that are in memory, and how one gets there.
+
+``Model`` and ``Decoder`` say what every backend offers: this project's own (``engine.musicgen.generate``) and the reference's
+(``engine.musicgen.reference``). Not here: which checkpoints there are (``checkpoints``), deciding who runs (``batcher``).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Protocol
+
+from engine.checkpoints import Catalogue, Source
+from engine.errors import EngineError
+from engine.settings import EngineSettings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from engine.musicgen.sampling import SamplingOptions
+
+log = logging.getLogger(__name__)
+
+
+class Decoder(Protocol):
+    """One take being decoded (``engine.musicgen.generate.TakeDecoder``, or the reference's)."""
+
+    @property
+    def frames(self) -> int: ...
+    @property
+    def of_frames(self) -> int: ...
+    @property
+    def done(self) -> bool: ...
+    def step(self) -> None: ...
+    def audio(self) -> Tensor: ...  # [C, N] float32
+
+
+class Model(Protocol):
+    """A loaded checkpoint (``engine.musicgen.generate.MusicGen``, or the reference's)."""
+
+    @property
+    def sample_rate(self) -> int: ...
+    @property
+    def frame_rate(self) -> float: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def window_frames(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def parameters(self) -> int: ...
+    def start(
+        self, *, prompt: str | None, frames: int, sampling: SamplingOptions, seed: int, prompt_audio: Tensor | None = None
+    ) -> Decoder: ...
+
+
+class ModelShelf:
+    """The checkpoints in memory: at most ``keep``, the least recently used leaves first. Safe to use from several threads."""
+
+    def __init__(self, catalogue: Catalogue, load: Callable[[Source], Model], keep: int) -> None:
+        self._catalogue = catalogue
+        self._load = load
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._models: OrderedDict[str, Model] = OrderedDict()
+        self._loading: str | None = None
+
+    def get(self, checkpoint_id: str) -> Model:
+        """Loads it in this thread where needed. Raises EngineError 'unknown_checkpoint' where that fails."""
+        with self._lock:
+            if model := self._touch(checkpoint_id):
+                return model
+        model = self._load(self._catalogue.find(checkpoint_id))
+        log.info("checkpoint %s loaded: %s", checkpoint_id, model.sha256[:12])
+        with self._lock:
+            self._put(checkpoint_id, model, in_use=())
+        return model
+
+    def use(self, checkpoint_id: str) -> Model | None:
+        """The model if it is in memory; now it is the most recently used."""
+        with self._lock:
+            return self._touch(checkpoint_id)
+
+    def peek(self, checkpoint_id: str) -> Model | None:
+        """The same, only to look at."""
+        with self._lock:
+            return self._models.get(checkpoint_id)
+
+    def load_aside(self, checkpoint_id: str, *, in_use: Collection[str], then: Callable[[EngineError | None], None]) -> None:
+        """Load in a thread of its own, then call ``then`` there.
+
+        Does nothing while another load is under way, or while all of ``keep`` are in use: ask again.
+        """
+        with self._lock:
+            full = len(set(in_use) & set(self._models)) >= self._keep
+            if self._loading is not None or full:
+                return
+            self._loading = checkpoint_id
+            self._make_room(in_use)
+
+        def run() -> None:
+            failure: EngineError | None = None
+            try:
+                model = self._load(self._catalogue.find(checkpoint_id))
+                log.info(
+                    "checkpoint %s loaded: %s", checkpoint_id, model.sha256[:12]
+                )  # also hashes the weights, here rather than in a request
+                with self._lock:
+                    self._put(checkpoint_id, model, in_use)
+            except EngineError as error:
+                failure = error
+            except Exception:
+                log.exception("checkpoint %s could not be loaded", checkpoint_id)
+                failure = EngineError("unknown_checkpoint", f"The checkpoint {checkpoint_id!r} could not be loaded: choose another.")
+            finally:
+                with self._lock:
+                    self._loading = None
+            then(failure)
+
+        threading.Thread(target=run, name="engine-load", daemon=True).start()
+
+    def _touch(self, checkpoint_id: str) -> Model | None:
+        model = self._models.get(checkpoint_id)
+        if model is not None:
+            self._models.move_to_end(checkpoint_id)
+        return model
+
+    def _put(self, checkpoint_id: str, model: Model, in_use: Collection[str]) -> None:
+        self._make_room(in_use)
+        self._models[checkpoint_id] = model
+
+    def _make_room(self, in_use: Collection[str]) -> None:
+        for name in [name for name in self._models if name not in in_use]:
+            if len(self._models) < self._keep:
+                return
+            del self._models[name]
+
+
+def loader(settings: EngineSettings) -> Callable[[Source], Model]:
+    """What loads a source on this engine's device with its backend. Raises EngineError 'unknown_checkpoint' with one clear message."""
+
+    def load(source: Source) -> Model:
+        device = pick_device(settings.device)
+        try:
+            if settings.backend == "audiocraft":
+                from engine.musicgen import reference
+
+                return reference.load(source.where, device=device)
+            from engine.musicgen import checkpoint
+
+            return checkpoint.load(source.where, device=device, dtype=_dtype(settings.dtype))
+        except EngineError:
+            raise
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+            log.debug("loading %s failed", source.id, exc_info=True)
+            reason = " ".join(str(error).split())[:300].replace(str(source.where), source.id) or type(error).__name__
+            raise EngineError("unknown_checkpoint", f"The checkpoint {source.id!r} could not be loaded: {reason}") from error
+
+    return load
+
+
+def pick_device(wanted: str) -> str:
+    """'auto' is the GPU where there is one. Raises EngineError when the device that was asked for is not there."""
+    import torch
+
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if wanted == "auto":
+        return "cuda" if cuda else "mps" if mps else "cpu"
+    if (wanted.startswith("cuda") and not cuda) or (wanted == "mps" and not mps):
+        raise EngineError("bad_request", f"There is no {wanted} device on this machine: use auto or cpu.")
+    return wanted
+
+
+def _dtype(name: str) -> torch.dtype:
+    import torch
+
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype

@@ -1,0 +1,267 @@
+"""The engine over HTTP: ``create_app`` makes the Starlette app. Routes read requests, call ``service.Engine``, and write answers.
+
+What each route takes and gives is listed in ``openapi.OPERATIONS``. Not here: what a take goes through (``service``, ``takes``),
+running the process (``engine.cli.serve``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import logging
+import math
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from engine.api import MAX_TRACK_BYTES, Checkpoints, GenerateRequest
+from engine.errors import HTTP_STATUS, EngineError, body_of
+from engine.openapi import document
+from engine.service import Engine, Take
+from engine.settings import EngineSettings, is_loopback
+from engine.tracks import require_name, too_large
+from engine.words import explain
+
+log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=BaseModel)
+
+MAX_REQUEST_BYTES = 64 * 1024
+DRAIN_BYTES = 4 * MAX_TRACK_BYTES
+"""Of a body that is too large so much is still read and thrown away: a client that is sending does not hear an early answer."""
+
+
+def create_app(settings: EngineSettings | None = None, on_failure: Callable[[EngineError], None] | None = None) -> Starlette:
+    """An app that owns one engine: loading begins with the lifespan, requests are answered 'not_ready' until it is done.
+
+    ``on_failure`` is called, on some thread, when the default checkpoint turns out not to work; without it that is logged.
+    Raises EngineError where ENGINE_CHECKPOINT names nothing, SettingsError where a setting is wrong.
+    """
+    settings = settings or EngineSettings.read()
+    engine = Engine(settings, on_failure or (lambda error: log.critical("%s", error.message)))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        engine.start()
+        try:
+            yield
+        finally:
+            await engine.stop()
+
+    routes = [
+        Route("/v1/takes", _post_take, methods=["POST"]),
+        Route("/v1/takes/{take_id}", _delete_take, methods=["DELETE"]),
+        Route("/v1/tracks/{sha256}", _put_track, methods=["PUT"]),
+        Route("/v1/tracks/{sha256}", _get_track, methods=["GET", "HEAD"]),
+        Route("/v1/tracks/{sha256}", _delete_track, methods=["DELETE"]),
+        Route("/v1/checkpoints", _get_checkpoints, methods=["GET"]),
+        Route("/healthz", _get_health, methods=["GET"]),
+        Route("/metrics", _get_metrics, methods=["GET"]),
+        Route("/openapi.json", _get_openapi, methods=["GET"]),
+    ]
+    handlers = {EngineError: _on_engine_error, HTTPException: _on_http_error, Exception: _on_any_error}
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)  # type: ignore[arg-type]  # each takes its own exception
+    app.state.engine = engine
+    app.state.token = settings.token.get_secret_value()
+    app.add_middleware(Guard, token=app.state.token)
+    return app
+
+
+# Routes.
+
+
+async def _post_take(request: Request) -> Response:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise EngineError("bad_request", "Send the request as JSON, with 'Content-Type: application/json'.")
+    body = await _body(request, MAX_REQUEST_BYTES)
+    take = await _engine(request).admit(_parse(GenerateRequest, body))
+    return TakeResponse(take)
+
+
+async def _delete_take(request: Request) -> Response:
+    _engine(request).cancel(request.path_params["take_id"])
+    return Response(status_code=204)
+
+
+async def _put_track(request: Request) -> Response:
+    sha256 = require_name(request.path_params["sha256"])
+    engine = _engine(request)
+    if _announced_length(request) > MAX_TRACK_BYTES:
+        await _drain(request)
+        raise too_large()
+    with engine.tracks.upload() as upload:
+        try:
+            async for piece in request.stream():
+                upload.write(piece)
+        except EngineError:
+            await _drain(request)
+            raise
+        return _json(await engine.accept_track(upload, sha256))
+
+
+async def _get_track(request: Request) -> Response:
+    return _json(await asyncio.to_thread(_engine(request).tracks.find, request.path_params["sha256"]))
+
+
+async def _delete_track(request: Request) -> Response:
+    await asyncio.to_thread(_engine(request).tracks.forget, request.path_params["sha256"])
+    return Response(status_code=204)
+
+
+async def _get_checkpoints(request: Request) -> Response:
+    return _json(Checkpoints(checkpoints=await _engine(request).checkpoints()))
+
+
+async def _get_health(request: Request) -> Response:
+    health = _engine(request).health()
+    if not _allowed(request.headers, request.app.state.token):
+        health = health.model_copy(update={"checkpoint": None, "device": "", "version": "", "versions": {}})
+    return _json(health, status=200 if health.ready else 503)
+
+
+async def _get_metrics(request: Request) -> Response:
+    return Response(_engine(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _get_openapi(_request: Request) -> Response:
+    return Response(json.dumps(document(), ensure_ascii=False), media_type="application/json")
+
+
+class TakeResponse(Response):
+    """A take's events as they come. A client that goes away ends the take, whether the server tells so at once or only on send."""
+
+    def __init__(self, take: Take) -> None:
+        super().__init__(media_type="application/x-ndjson", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._take = take
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        listener = asyncio.create_task(self._cancel_when_gone(receive))
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            async for line in self._take.lines():
+                await send({"type": "http.response.body", "body": line, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        except OSError:
+            log.info("take %s: its client is gone", self._take.id)
+        finally:
+            self._take.cancel()
+            listener.cancel()
+
+    async def _cancel_when_gone(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._take.cancel()
+
+
+class Guard:
+    """Who may call: with a token, whoever sends it; without one, only who calls this machine by a loopback name.
+
+    The latter keeps web pages out that reach 127.0.0.1 under a name of their own (DNS rebinding). ``/healthz`` is open, and says less.
+    """
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            refusal: EngineError | None = None
+            if self._token:
+                if scope["path"] != "/healthz" and not _allowed(headers, self._token):
+                    refusal = EngineError("unauthorized", "The engine wants its token: set ENGINE_TOKEN to the same value on both sides.")
+            elif not is_loopback(re.sub(r":\d+$", "", headers.get("host", "localhost"))):
+                refusal = EngineError(
+                    "unauthorized", "An engine without a token answers only to 127.0.0.1 and localhost: set ENGINE_TOKEN."
+                )
+            if refusal is not None:
+                await _refuse(refusal)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _allowed(headers: Headers, token: str) -> bool:
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    return not token or (scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode()))
+
+
+# Errors.
+
+
+async def _on_engine_error(_request: Request, error: EngineError) -> Response:
+    return _refuse(error)
+
+
+async def _on_http_error(_request: Request, error: HTTPException) -> Response:
+    message = {404: "There is nothing at this address.", 405: "This address doesn't take that method."}.get(error.status_code, error.detail)
+    return _json(body_of(EngineError("bad_request", f"{message} GET /openapi.json lists what there is.")), status=error.status_code)
+
+
+async def _on_any_error(request: Request, _error: Exception) -> Response:
+    """Starlette logs the traceback through uvicorn after this answer."""
+    log.error("%s %s broke", request.method, request.url.path)
+    return _refuse(EngineError("internal", "Something broke in the engine. Its log says what."))
+
+
+def _refuse(error: EngineError) -> Response:
+    body = body_of(error)
+    headers = {"Retry-After": str(math.ceil(error.retry_after_s))} if error.retry_after_s is not None else {}
+    if body.code == "unauthorized":
+        headers["WWW-Authenticate"] = "Bearer"
+    return _json(body, status=HTTP_STATUS[body.code], headers=headers)
+
+
+# Reading and writing.
+
+
+def _engine(request: Request) -> Engine:
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+def _json(model: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(model.model_dump_json(), status_code=status, media_type="application/json", headers=headers)
+
+
+def _parse(model: type[M], body: bytes) -> M:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise EngineError("bad_request", explain(error, model)) from None
+
+
+def _announced_length(request: Request) -> int:
+    length = request.headers.get("content-length", "0")
+    return int(length) if length.isascii() and length.isdigit() else 0
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > limit:
+            await _drain(request)
+            raise EngineError("too_large", f"The request is too big: at most {limit // 1024} KiB. Tracks go to PUT /v1/tracks/SHA256.")
+    return bytes(body)
+
+
+async def _drain(request: Request) -> None:
+    """Reads what is still coming, within reason, so that the answer arrives."""
+    read = 0
+    with contextlib.suppress(ClientDisconnect, RuntimeError):
+        async for piece in request.stream():
+            read += len(piece)
+            if read > DRAIN_BYTES:
+                return
