@@ -1,27 +1,24 @@
 """Files named by the SHA-256 of their bytes: ``blobs/ab/abcdef…``. Written once, never changed.
 
 A blob is written under a temporary name in its own folder, flushed to the disk, then renamed, so that a name in place always means
-whole bytes. What no row names any more is removed by ``upkeep.sweep``; what is broken is found by ``check``. POSIX only: ``flock``, and
-fsync of folders.
+whole bytes. What no row names any more is removed by ``upkeep.sweep``; what is broken is found by ``check``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hashlib
 import os
 import re
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from storage.errors import BlobMissing
+from storage.files import file_lock, write_durably
 
-__all__ = ["TEMPORARY_PREFIX", "BlobMissing", "Blobs"]
+__all__ = ["BlobMissing", "Blobs"]
 
-TEMPORARY_PREFIX = ".new-"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -67,40 +64,7 @@ class Blobs:
         """Every file in the folder, half-written ones included."""
         return (path for path in sorted(self.folder.glob("[0-9a-f][0-9a-f]/*")) if path.is_file())
 
-    @contextmanager
-    def lock(self, *, exclusive: bool) -> Iterator[None]:
-        """Many may write at once; whoever removes is alone. Holds across processes: a sweep may run beside the bot."""
+    def lock(self, *, exclusive: bool) -> AbstractContextManager[None]:
+        """Many may store at once; whoever removes is alone. Holds across processes: a sweep may run beside the bot."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
-            yield
-        finally:
-            os.close(descriptor)
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Whole or not at all, and still there after the power goes: temporary name, fsync, rename, fsync of the folder."""
-    if not path.parent.is_dir():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        sync_folder(path.parent.parent)
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes renames in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return file_lock(self.folder / ".lock", exclusive=exclusive)

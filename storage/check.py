@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from storage.blobs import TEMPORARY_PREFIX, Blobs
+from storage.blobs import Blobs
 from storage.errors import StorageError
+from storage.files import TEMPORARY_PREFIX
 from storage.upkeep import blobs_of, list_backups, named_blobs, open_existing
 
 Kind = Literal["database", "foreign_key", "blob_missing", "blob_damaged", "blob_orphaned", "blob_unfinished"]

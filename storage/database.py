@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Protocol
 
 import aiosqlite
 
+from storage.files import file_lock
 from storage.migrate import migrate, migrations, refuse_newer
 
 __all__ = ["FILE_NAME", "Database", "Reader", "Transaction", "connect", "open_database", "prepare"]
@@ -159,10 +160,8 @@ async def open_database(folder: Path) -> AsyncIterator[Database]:
 
 def prepare(path: Path) -> None:
     """Makes the file if need be and brings it up to date. Raises DatabaseTooNew, MigrationFailed."""
-    connection = connect(path, create=True)
-    try:
+    # SQLite does not wait its turn for the switch to WAL, so two processes that start at once take turns here.
+    with file_lock(path.with_suffix(".lock"), exclusive=True), closing(connect(path, create=True)) as connection:
         refuse_newer(connection, known=len(migrations()))  # before anything is changed
         connection.execute("PRAGMA journal_mode = WAL")
         migrate(connection)
-    finally:
-        connection.close()

@@ -17,16 +17,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from storage.blobs import Blobs, sync_folder
+from storage.blobs import Blobs
 from storage.database import FILE_NAME, connect
 from storage.errors import StorageError
+from storage.files import TEMPORARY_PREFIX, sync_folder
 from storage.migrate import migrations, refuse_newer
 from storage.times import now
 
 DEFAULT_GRACE = timedelta(hours=24)
 DEFAULT_KEEP = 7
 _BACKUP_NAME = re.compile(r"backup-\d{8}T\d{6}\.\d{6}Z")
-_TEMPORARY_PREFIX = ".new-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def backup(folder: Path, *, keep: int = DEFAULT_KEEP, copy: bool = False) -> Bac
     backups = folder / "backups"
     backups.mkdir(exist_ok=True, mode=0o700)
     blobs = blobs_of(folder)
-    temporary = backups / f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    temporary = backups / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
     temporary.mkdir(mode=0o700)
     try:
         # A sweep waits until the links are made; whoever puts a blob does not.
@@ -206,7 +206,7 @@ def _let_go(backups: Path, keep: int) -> list[str]:
         shutil.rmtree(path)
         removed.append(path.name)
     day_ago = time.time() - 86_400
-    for path in backups.glob(f"{_TEMPORARY_PREFIX}*"):  # left by a backup that was killed
+    for path in backups.glob(f"{TEMPORARY_PREFIX}*"):  # left by a backup that was killed
         if path.stat().st_mtime < day_ago:
             shutil.rmtree(path)
     return removed
