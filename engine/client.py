@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -104,7 +104,7 @@ class EngineClient:
         status, _body = await self._call("DELETE", f"/v1/takes/{take_id}", accept=(204, 404))
         return status == 204
 
-    async def generate(self, request: GenerateRequest) -> AsyncIterator[Queued | Progress | Heartbeat | Done]:
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Queued | Progress | Heartbeat | Done, None]:
         """The take's events; ``Done`` is the last. Closing the iterator (``aclose``) cancels the take.
 
         Raises EngineError where the engine refuses or fails the take, EngineUnreachable where it is not there, dies or falls silent.
