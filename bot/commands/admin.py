@@ -1,0 +1,115 @@
+"""``/status`` and ``/settings``: the moderators' view.
+
+Discord shows both only to members with *Manage Messages* unless a server's owner decides otherwise; the check here holds in any case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from importlib import metadata
+
+import discord
+from discord import app_commands
+
+from bot import pages
+from bot.commands.generate import suggest_checkpoints
+from bot.kit import Interaction
+from bot.limits import AUTOCOMPLETE_ANSWER_S
+from bot.permissions import check_moderator
+from bot.refusal import Refusal, sentence
+from engine.api import CheckpointInfo, Health
+from engine.client import EngineClient, EngineError
+
+
+@app_commands.command(name="status", description="For moderators: engine, queue, checkpoint, next scheduled runs, versions")
+@app_commands.default_permissions(manage_messages=True)
+async def status(interaction: Interaction) -> None:
+    check_moderator(interaction)
+    assert interaction.guild_id is not None
+    await interaction.response.defer(ephemeral=True, thinking=True)
+    client = interaction.client
+    settings = await client.store.guilds.settings(interaction.guild_id)
+    health, checkpoint, trouble = await _ask_engine(client.engine, settings.checkpoint)
+    versions = {
+        "techno-composer": _version("techno-composer"),
+        "discord.py": discord.__version__,
+        "Python": platform.python_version(),
+    }
+    if health is not None:
+        versions |= {"engine": health.version, **health.versions}
+    shown = pages.Status(
+        health=health,
+        engine_trouble=trouble,
+        checkpoint=checkpoint,
+        settings=settings,
+        queue=len(await client.store.takes.queue(interaction.guild_id)),
+        jobs=await client.schedule.lines(),
+        versions=versions,
+        latency_ms=client.latency * 1000 if 0 <= client.latency < 3600 else None,
+    )
+    await interaction.edit_original_response(embed=pages.status_page(shown))
+
+
+class Settings(app_commands.Group, name="settings", description="For moderators: this server's settings"):
+    """What a guild chooses for itself."""
+
+    def __init__(self) -> None:
+        super().__init__(default_permissions=discord.Permissions(manage_messages=True))
+
+    async def interaction_check(self, interaction: Interaction) -> bool:  # type: ignore[override]
+        check_moderator(interaction)
+        return True
+
+    @app_commands.command(name="show", description="What is set for this server")
+    async def show(self, interaction: Interaction) -> None:
+        settings = await interaction.client.store.guilds.settings(interaction.guild_id or 0)
+        await interaction.response.send_message(embed=pages.settings_page(settings), ephemeral=True)
+
+    @app_commands.command(
+        name="token", description="The rare word that the finetune was trained with; it decides the categories of new clips"
+    )
+    @app_commands.describe(token="One word, such as Alice_hash")  # noqa: S106 (a word in prompts, no secret)
+    async def token(self, interaction: Interaction, token: str) -> None:
+        assert interaction.guild_id is not None
+        try:
+            settings = await interaction.client.store.guilds.update(interaction.guild_id, token=token.strip())
+        except ValueError as error:
+            raise Refusal(sentence(str(error))) from None
+        await interaction.response.send_message(embed=pages.settings_page(settings), ephemeral=True)
+
+    @app_commands.command(name="checkpoint", description="Which model makes this server's clips")
+    @app_commands.describe(checkpoint="One of those suggested; leave it out for the engine's default")
+    async def checkpoint(self, interaction: Interaction, checkpoint: str | None = None) -> None:
+        assert interaction.guild_id is not None
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        if checkpoint is not None:
+            known = [point.id for point in await interaction.client.engine.checkpoints()]
+            if checkpoint not in known:
+                raise Refusal(f"The engine has no such checkpoint. It has: {', '.join(f'`{name}`' for name in known[:10])}.")
+        settings = await interaction.client.store.guilds.update(interaction.guild_id, checkpoint=checkpoint)
+        await interaction.edit_original_response(embed=pages.settings_page(settings))
+
+    @checkpoint.autocomplete("checkpoint")
+    async def _suggest(self, interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
+        return await suggest_checkpoints(interaction, typed)
+
+
+async def _ask_engine(engine: EngineClient, wanted: str | None) -> tuple[Health | None, CheckpointInfo | None, str | None]:
+    try:
+        async with asyncio.timeout(2 * AUTOCOMPLETE_ANSWER_S):
+            health = await engine.health()
+            points = await engine.checkpoints() if health.ready else []
+    except EngineError as error:
+        return None, None, sentence(error.message)
+    except TimeoutError:
+        return None, None, "It doesn't answer in time."
+    chosen = next((point for point in points if point.id == wanted), None) if wanted else None
+    return health, chosen or next((point for point in points if point.default), points[0] if points else None), None
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "from source"

@@ -1,0 +1,149 @@
+"""``/crate add``, ``/crate list``, ``/crate remove`` and "Add to crate": the guild's collection of tracks."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Self
+
+import discord
+from discord import app_commands, ui
+
+from bot import pages, uploads
+from bot.errors import answering
+from bot.kit import Interaction
+from bot.limits import AUTOCOMPLETE_CHOICES, CHOICE_CHARACTERS, MODAL_FILES
+from bot.messages import plain, shorten
+from bot.orders import clock
+from bot.permissions import check_own
+from bot.refusal import Refusal
+from bot.uploads import track_label
+from storage import Store, Track
+
+
+class Crate(app_commands.Group, name="crate", description="This server's collection of tracks"):
+    """The three subcommands."""
+
+    @app_commands.command(name="add", description="Put tracks into the crate: attach some here, or leave all empty to choose up to 10")
+    @app_commands.describe(track="An audio file", track2="Another", track3="Another", track4="Another", track5="Another")
+    async def add(  # noqa: PLR0917 (options of a slash command)
+        self,
+        interaction: Interaction,
+        track: discord.Attachment | None = None,
+        track2: discord.Attachment | None = None,
+        track3: discord.Attachment | None = None,
+        track4: discord.Attachment | None = None,
+        track5: discord.Attachment | None = None,
+    ) -> None:
+        files = [file for file in (track, track2, track3, track4, track5) if file is not None]
+        if files:
+            await _add(interaction, files)
+        else:
+            await interaction.response.send_modal(AddModal())
+
+    @app_commands.command(name="list", description="What is in the crate")
+    async def list_(self, interaction: Interaction) -> None:
+        assert interaction.guild_id is not None
+        embed, view = await _page(interaction.client.store, interaction.guild_id, 0)
+        await interaction.response.send_message(embed=embed, view=view, ephemeral=True)
+
+    @app_commands.command(name="remove", description="Take a track out of the crate, and forget its audio")
+    @app_commands.describe(track="Type a part of its name")
+    async def remove(self, interaction: Interaction, track: str) -> None:
+        assert interaction.guild_id is not None
+        store = interaction.client.store
+        found = await find_track(store, interaction.guild_id, track)
+        check_own(interaction, found.member_id, "remove", "Only whoever added a track, or a moderator, can")
+        await store.tracks.remove(interaction.guild_id, found.id)
+        name = plain(shorten(track_label(found), 120))
+        await interaction.response.send_message(f"**{name}** is out of the crate, and will be forgotten.")
+
+    @remove.autocomplete("track")
+    async def _suggest(self, interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
+        return await suggest_tracks(interaction, typed)
+
+
+class AddModal(ui.Modal, title="Add to the crate"):
+    """A file picker, for more tracks than a command has options."""
+
+    def __init__(self) -> None:
+        super().__init__(custom_id="crate:add")
+        self.files: ui.FileUpload[Self] = ui.FileUpload(custom_id="files", min_values=1, max_values=MODAL_FILES)
+        self.add_item(ui.Label(text="Tracks", description=f"Up to {MODAL_FILES} files: {uploads.KINDS}", component=self.files))
+
+    async def on_submit(self, interaction: Interaction) -> None:  # type: ignore[override]
+        async with answering(interaction):
+            await _add(interaction, self.files.values)
+
+
+class CratePage(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"crate:page:(?P<page>\d{1,6}):(?P<way>back|on)"):
+    """Turns a page of ``/crate list``."""
+
+    def __init__(self, page: int, way: str, *, disabled: bool = False) -> None:
+        label, emoji = ("Back", "◀️") if way == "back" else ("More", "▶️")
+        super().__init__(discord.ui.Button(label=label, emoji=emoji, custom_id=f"crate:page:{page}:{way}", disabled=disabled))
+        self.page = page
+
+    @classmethod
+    async def from_custom_id(cls, interaction: discord.Interaction[Any], item: discord.ui.Item[Any], match: re.Match[str], /) -> Self:
+        return cls(int(match["page"]), match["way"])
+
+    async def callback(self, interaction: Interaction) -> None:  # type: ignore[override]
+        async with answering(interaction):
+            embed, view = await _page(interaction.client.store, interaction.guild_id or 0, self.page)
+            await interaction.response.edit_message(embed=embed, view=view)
+
+
+@app_commands.context_menu(name="Add to crate")
+async def add_message(interaction: Interaction, message: discord.Message) -> None:
+    assert interaction.guild_id is not None
+    take = await interaction.client.store.takes.by_message(interaction.guild_id, message.id)
+    if take is not None and take.clip is not None:
+        await interaction.response.defer(thinking=True)
+        await interaction.edit_original_response(content=await uploads.keep_clip(interaction, take))
+    else:
+        await _add(interaction, uploads.audio_in(message))
+
+
+async def find_track(store: Store, guild_id: int, wanted: str) -> Track:
+    """The track that a suggestion named by its id, or that what was typed names alone. Raises Refusal."""
+    if wanted.isascii() and wanted.isdigit() and len(wanted) < 18:
+        track = await store.tracks.get(guild_id, int(wanted))
+        if track is not None:
+            return track
+    found = await store.tracks.search(guild_id, wanted, limit=2)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise Refusal(f"Several tracks of the crate are called something like “{plain(shorten(wanted, 80))}”: pick one of the suggestions.")
+    raise Refusal(f"No track of the crate is called anything like “{plain(shorten(wanted, 80))}”. `/crate list` shows them all.")
+
+
+async def suggest_tracks(interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
+    """Tracks of this guild that fit what is typed so far."""
+    if interaction.guild_id is None:
+        return []
+    tracks = await interaction.client.store.tracks.search(interaction.guild_id, typed, limit=AUTOCOMPLETE_CHOICES)
+    return [app_commands.Choice(name=_choice(track), value=str(track.id)) for track in tracks]
+
+
+def _choice(track: Track) -> str:
+    length = f" ({clock(track.duration_s)})"
+    return shorten(track_label(track), CHOICE_CHARACTERS - len(length)) + length
+
+
+async def _add(interaction: Interaction, files: list[discord.Attachment]) -> None:
+    for file in files[:1] if len(files) == 1 else ():
+        uploads.check(file)  # one bad file alone is refused in private
+    await interaction.response.defer(thinking=True)
+    text = await uploads.add_all(interaction, files[:MODAL_FILES])
+    await interaction.edit_original_response(content=text)
+
+
+async def _page(store: Store, guild_id: int, page: int) -> tuple[discord.Embed, discord.ui.View]:
+    total = await store.tracks.count(guild_id)
+    page = min(page, max(0, (total - 1) // pages.CRATE_PAGE))
+    tracks = await store.tracks.list(guild_id, limit=pages.CRATE_PAGE, offset=page * pages.CRATE_PAGE)
+    view = discord.ui.View(timeout=None)
+    view.add_item(CratePage(max(0, page - 1), "back", disabled=page == 0))
+    view.add_item(CratePage(page + 1, "on", disabled=(page + 1) * pages.CRATE_PAGE >= total))
+    return pages.crate_page(tracks, page=page, total=total), view
