@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 
 from bot.rehearsal.app import Stage, StageOptions
+from bot.rehearsal.persistence import StateError
 
 
 def parse(arguments: list[str] | None = None) -> StageOptions:
@@ -48,7 +49,7 @@ def main() -> None:
     options = parse()
     try:
         asyncio.run(serve(options))
-    except ValueError as error:
+    except (ValueError, StateError) as error:
         raise SystemExit(str(error)) from error
     except OSError as error:
         raise SystemExit(f"cannot listen on {options.host}:{options.port}: {error.strerror}; choose another with --port") from error

@@ -5,14 +5,17 @@
     /            the page's files          /page/uploads  files on their way into a message
 
 It listens on loopback only. A web page from elsewhere that is open in the same browser can neither read nor do anything here:
-the Host header must name this machine (DNS rebinding), WebSockets and POSTs from browsers must come from this origin, the page
-runs under a strict Content-Security-Policy.
+the Host header must name this machine (DNS rebinding), whatever carries an Origin must carry this one, the page's WebSocket and
+uploads need one, and the page runs under a strict Content-Security-Policy.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
+import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ from bot.rehearsal.cdn import Cdn, TooLargeError, Uploads, avatar_svg
 from bot.rehearsal.gateway import HEARTBEAT_INTERVAL_MS, Gateway
 from bot.rehearsal.interactions import Interactions
 from bot.rehearsal.page_api import PageApi
+from bot.rehearsal.persistence import Keeper, locked
 from bot.rehearsal.rest import BOT_FILE_LIMIT, Rest
 
 log = logging.getLogger(__name__)
@@ -85,7 +89,8 @@ class Stage:
         self.interactions = Interactions(self.backend, file_limit=options.bot_file_limit)
         self.rest.on_callback.append(self.interactions.on_callback)
         self.page = PageApi(self.backend, self.interactions, self.uploads, self.gateway)
-        self._runner: web.AppRunner | None = None
+        self.keeper = Keeper(self.backend, options.data)
+        self._running = contextlib.AsyncExitStack()
         self.port = options.port
 
     @property
@@ -94,19 +99,26 @@ class Stage:
         return f"http://{host}:{self.port}"
 
     async def __aenter__(self) -> Stage:
-        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1.0)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self.options.host, self.options.port)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
-        self.cdn.base_url = self.url
-        self.gateway.public_url = self.rest.gateway_url = self.url.replace("http", "ws", 1) + "/gateway"
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(locked(self.options.data))
+            listener = stack.enter_context(_listen(self.options.host, self.options.port))
+            self.port = listener.getsockname()[1]
+            # The address is known, and nobody is let in yet: a saved world comes back with its files' URLs on this address.
+            self.cdn.base_url = self.url
+            self.gateway.public_url = self.rest.gateway_url = self.url.replace("http", "ws", 1) + "/gateway"
+            self.keeper.load(self.url)
+            self.keeper.start()
+            stack.push_async_callback(self.keeper.stop)
+            stack.callback(self.interactions.close)
+            runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1.0)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.SockSite(runner, listener).start()
+            self._running = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.interactions.close()
-        assert self._runner is not None
-        await self._runner.cleanup()
+        await self._running.aclose()
 
     def _application(self) -> web.Application:
         app = web.Application(client_max_size=4 * 2**20, middlewares=[_guard])
@@ -144,14 +156,26 @@ class Stage:
         return web.json_response({"upload_id": upload.upload_id, "filename": upload.filename, "size": upload.size})
 
 
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises OSError where the port is taken."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if os.name != "nt":  # Windows would let two programs share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
 @web.middleware
 async def _guard(request: web.Request, handler: Any) -> web.StreamResponse:
     """Keep other sites out (see the module's first lines), and set what browsers are to do with the answers."""
     if urlsplit(f"//{request.host}").hostname not in LOOPBACK_NAMES:
         raise web.HTTPMisdirectedRequest(text="this is a rehearsal on loopback; open it as http://127.0.0.1")
     origin = request.headers.get("Origin")
-    asks_for_action = request.path.startswith("/page/") or request.method not in ("GET", "HEAD")
-    if (origin is not None or request.path.startswith("/page/")) and asks_for_action and origin != f"http://{request.host}":
+    if (origin is not None or request.path in ("/page/ws", "/page/uploads")) and origin != f"http://{request.host}":
         raise web.HTTPForbidden(text="this may only be asked by the rehearsal's own page")
     response: web.StreamResponse = await handler(request)
     if not response.prepared:

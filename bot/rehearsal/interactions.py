@@ -114,7 +114,9 @@ class Interactions:
         if menu["type"] == ComponentType.USER_SELECT:
             values = [form.user(value) for value in values]
         data = {"custom_id": custom_id, "component_type": menu["type"], "id": menu.get("id", 0), "values": values}
-        self._send(InteractionType.MESSAGE_COMPONENT, use, {**data, "resolved": form.resolved}, message)
+        if form.resolved:  # discord.py takes an empty 'resolved' for an empty choice
+            data["resolved"] = form.resolved
+        self._send(InteractionType.MESSAGE_COMPONENT, use, data, message)
 
     def modal_submit(self, use: Use, interaction_id: int, fields: dict[str, Any]) -> None:
         opened = self.backend.interactions.get(interaction_id)
