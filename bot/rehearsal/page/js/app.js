@@ -1,0 +1,156 @@
+// The page put together: parts are made here once and handed to one another; pushes find their way; notices, title and address follow.
+
+import { Actions } from "./actions.js";
+import { Composer } from "./composer.js";
+import { byId, fill, h } from "./dom.js";
+import { Drawers } from "./drawers.js";
+import { acceptDrops } from "./drop.js";
+import { icon } from "./icons.js";
+import { Interactions } from "./interactions.js";
+import { Lightbox } from "./lightbox.js";
+import { Log } from "./log.js";
+import { longPressOpensMenu } from "./menu.js";
+import { openModal } from "./modal.js";
+import { Jukebox } from "./player.js";
+import { drawCast, drawChannels, drawMembers } from "./sidebar.js";
+import { Socket } from "./socket.js";
+import { State } from "./state.js";
+import { tickRelativeTimes } from "./time.js";
+import { Toasts } from "./toasts.js";
+import { openTour } from "./welcome.js";
+
+const MEMBER_KEY = "rehearsal-member"; // in the tab's own storage: two tabs can be two members
+const FIRST_MEMBER = "alice";
+
+const socketUrl = new URL("/page/ws", location.href);
+socketUrl.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+
+const state = new State();
+const socket = new Socket(socketUrl);
+const toasts = new Toasts(byId("toasts"));
+const interactions = new Interactions();
+const actions = new Actions({ state, socket, interactions, toasts });
+const context = { state, actions, interactions, toasts, jukebox: new Jukebox(), lightbox: new Lightbox() };
+
+fill(byId("open-sidebar"), icon("menu"));
+fill(byId("toggle-members"), icon("people"));
+fill(byId("open-tour"), icon("compass"), h("span", {}, "What to try"));
+const drawers = new Drawers();
+const log = new Log(context);
+const composer = new Composer(byId("composer"), context);
+byId("open-tour").addEventListener("click", () => openTour(context));
+acceptDrops((files) => composer.addFiles(files));
+longPressOpensMenu(byId("app"));
+tickRelativeTimes();
+
+// ---- the line ----
+
+let lost = false;
+let greeted = false;
+
+async function sayHello() {
+  const username = sessionStorage.getItem(MEMBER_KEY) ?? FIRST_MEMBER;
+  try {
+    await actions.hello(username).catch((error) => {
+      // A member of an older rehearsal, perhaps: begin as the first one.
+      if (username === FIRST_MEMBER || !socket.connected) throw error;
+      return actions.hello(FIRST_MEMBER);
+    });
+    greeted = true;
+    lost = false;
+  } catch (error) {
+    if (socket.connected) toasts.error(error.message);
+  }
+  showNotices();
+}
+
+socket.addEventListener("open", sayHello);
+socket.addEventListener("lost", () => {
+  lost = true;
+  interactions.forget();
+  showNotices();
+});
+socket.addEventListener("push", ({ detail: { push, data } }) => {
+  if (push === "INTERACTION") interactions.receive(data);
+  else if (push === "MODAL") {
+    interactions.finish(data.nonce);
+    openModal(data, context);
+  } else state.push(push, data);
+});
+
+function showNotices() {
+  const lostNotice = h("p.notice.notice-lost", {}, icon("plug"), h("span", {}, greeted ? "The connection to the rehearsal is lost. Trying again …" : "No rehearsal answers here yet. Trying again …"), h("button.text-button", { type: "button", onclick: () => socket.retryNow() }, "Try now"));
+  const name = state.bot?.display_name ?? "The bot";
+  const offline = h("p.notice.notice-offline", {}, icon("spark"), h("span", {}, `${name} is offline: commands and buttons wait until it is back.`));
+  fill(byId("notices"), lost ? lostNotice : greeted && !state.botOnline ? offline : null);
+  document.body.classList.toggle("is-lost", lost);
+}
+
+// ---- what changes ----
+
+function showChannelHead() {
+  const { channel } = state;
+  fill(byId("channel-name"), channel ? [icon(channel.parent_id && channel.type >= 10 ? "thread" : "hash"), channel.name] : "");
+  byId("channel-topic").textContent = channel?.topic ?? "";
+  composer.showChannel(channel);
+  if (channel) history.replaceState(null, "", `#${encodeURIComponent(channel.name)}`);
+  showTitle();
+}
+
+function showTitle() {
+  const unread = state.unreadTotal;
+  document.title = `${unread ? `(${unread}) ` : ""}${state.channel ? `#${state.channel.name} · ` : ""}Rehearsal`;
+}
+
+const drawSidebar = () => drawChannels(context, () => drawers.close());
+
+state.addEventListener("world", () => {
+  sessionStorage.setItem(MEMBER_KEY, state.me.username);
+  const wanted = decodeURIComponent(location.hash.slice(1));
+  const named = state.textChannels().find((channel) => channel.name === wanted);
+  if (named) state.channelId = named.id;
+  drawSidebar();
+  drawCast(context);
+  drawMembers(context);
+  showChannelHead();
+  log.showChannel();
+  showNotices();
+});
+
+let shownChannelId = null;
+state.addEventListener("channels", () => {
+  drawSidebar();
+  if (shownChannelId !== state.channelId) {
+    shownChannelId = state.channelId;
+    showChannelHead();
+    log.showChannel();
+    markReadIfSeen();
+  }
+  showTitle();
+});
+state.addEventListener("presence", () => {
+  drawMembers(context);
+  showNotices();
+});
+
+// ---- unread ----
+
+const looking = () => document.visibilityState === "visible" && document.hasFocus();
+
+function markReadIfSeen() {
+  if (looking() && log.following) state.markRead(state.channelId);
+}
+
+context.onRead = markReadIfSeen;
+addEventListener("focus", markReadIfSeen);
+document.addEventListener("visibilitychange", markReadIfSeen);
+
+state.addEventListener("message", ({ detail: { kind, channelId, message } }) => {
+  if (kind !== "create" || message.author.id === state.me?.id) return;
+  const here = channelId === state.channelId;
+  if (here && looking() && log.following) return;
+  if (here && !looking() && !state.unread.has(channelId)) log.markNewFrom(message.id);
+  state.markUnread(channelId, message.id);
+});
+
+socket.connect();

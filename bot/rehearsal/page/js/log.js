@@ -1,0 +1,190 @@
+// The log of a channel: its messages in order, with day lines, the line of what is new, commands on their way, and a scroll position that
+// stays where the reader is. How one message looks is message.js's business.
+
+import { avatar, coloredName } from "./avatar.js";
+import { byId, fill, h } from "./dom.js";
+import { icon } from "./icons.js";
+import { MessageView, continues } from "./message.js";
+import { compareIds } from "./snowflake.js";
+import { dayName, sameDay } from "./time.js";
+import { drawWelcome } from "./welcome.js";
+
+const AT_END_PX = 90; // this near to the end counts as reading along
+const LOAD_OLDER_PX = 300;
+
+export class Log {
+  #context;
+  #views = new Map(); // message id -> MessageView
+  #channelId = null;
+  #following = true; // the reader is at the end and new messages scroll in
+  #newFrom = null; // the first message that was unread when the reader came
+  #below = 0; // messages that came while the reader was further up
+
+  constructor(context) {
+    this.#context = context;
+    this.scroller = byId("scroller");
+    this.list = byId("log");
+    this.pending = byId("pending");
+    this.toPresent = byId("to-present");
+    this.toPresent.addEventListener("click", () => this.toEnd());
+    this.scroller.addEventListener("scroll", () => this.#onScroll(), { passive: true });
+    new ResizeObserver(() => this.#following && this.#jumpToEnd()).observe(byId("scroller-inner"));
+    new ResizeObserver(() => this.#following && this.#jumpToEnd()).observe(this.scroller);
+    this.list.addEventListener("keydown", (event) => this.#onKey(event));
+    context.jumpTo = (messageId) => this.jumpTo(messageId);
+
+    const { state, interactions } = context;
+    state.addEventListener("timeline", ({ detail }) => detail.channelId === state.channelId && this.showChannel());
+    state.addEventListener("older", ({ detail }) => detail.channelId === state.channelId && this.#prepend(detail.messages));
+    state.addEventListener("message", ({ detail }) => detail.channelId === state.channelId && this.#change(detail));
+    interactions.addEventListener("change", ({ detail: { entry } }) => {
+      this.#views.get(entry.messageId)?.update();
+      this.#drawPending();
+    });
+  }
+
+  /** Whether the reader sees the newest message. */
+  get following() {
+    return this.#following;
+  }
+
+  /** Draws the channel that is looked at, from its beginning. */
+  showChannel() {
+    const { state, jukebox } = this.#context;
+    const timeline = state.timeline(state.channelId);
+    if (this.#channelId !== state.channelId) this.#newFrom = state.unread.get(state.channelId)?.firstId ?? null;
+    this.#channelId = state.channelId;
+    this.#views.clear();
+    this.list.setAttribute("aria-label", `Messages in #${state.channel?.name ?? ""}`);
+    this.list.setAttribute("aria-busy", String(!timeline));
+    fill(this.list, timeline ? null : h("li.loading", {}, h("span.dots", { "aria-hidden": "true" }, h("i"), h("i"), h("i")), "Loading…"));
+    for (const message of timeline?.messages ?? []) this.list.append(this.#view(message).element);
+    this.#arrange();
+    this.#drawPending();
+    drawWelcome(byId("welcome"), this.#context, timeline?.complete ?? false);
+    jukebox.sweep();
+    this.toEnd();
+  }
+
+  #view(message) {
+    const view = new MessageView(message, this.#context);
+    this.#views.set(message.id, view);
+    return view;
+  }
+
+  #change({ kind, message }) {
+    if (kind === "create") {
+      this.#insert(this.#view(message));
+      const own = message.author.id === this.#context.state.me?.id;
+      if (own) this.toEnd();
+      else if (!this.#following) this.#countBelow(1);
+    } else if (kind === "update") {
+      this.#views.get(message.id)?.update(message);
+    } else {
+      this.#views.get(message.id)?.element.remove();
+      this.#views.delete(message.id);
+      this.#context.jukebox.sweep();
+    }
+    if (kind !== "update") this.#arrange();
+  }
+
+  // Pushes come in order, but for a message that was created before one that is already here.
+  #insert(view) {
+    const after = [...this.list.querySelectorAll(".message")].findLast((element) => compareIds(element.dataset.id, view.message.id) < 0);
+    if (after) after.after(view.element);
+    else this.list.prepend(view.element);
+  }
+
+  #prepend(messages) {
+    const before = this.scroller.scrollHeight - this.scroller.scrollTop;
+    this.list.prepend(...messages.map((message) => this.#view(message).element));
+    this.#arrange();
+    const { state } = this.#context;
+    drawWelcome(byId("welcome"), this.#context, state.timeline(state.channelId).complete);
+    this.scroller.scrollTop = this.scroller.scrollHeight - before;
+  }
+
+  // Day lines, the line of what is new, and which messages continue the one before them.
+  #arrange() {
+    for (const line of this.list.querySelectorAll(".line")) line.remove();
+    let previous = null;
+    for (const element of [...this.list.querySelectorAll(".message")]) {
+      const view = this.#views.get(element.dataset.id);
+      const at = new Date(view.message.timestamp);
+      const newDay = !previous || !sameDay(at, new Date(previous.timestamp));
+      const isNew = view.message.id === this.#newFrom;
+      if (newDay) element.before(h("li.line", {}, h("span", {}, dayName(at))));
+      if (isNew) element.before(h("li.line.line-new", {}, h("span", {}, "New")));
+      view.continued = !newDay && !isNew && continues(view.message, previous);
+      previous = view.message;
+    }
+  }
+
+  #drawPending() {
+    const { state, interactions } = this.#context;
+    const entries = interactions.ofChannel(state.channelId);
+    const sender = state.me ? [avatar(state.me, "tiny"), coloredName(state.me)] : [];
+    fill(this.pending, entries.map((entry) => h("li.pending-entry", { class: entry.state === "failed" ? "pending-failed" : "", role: entry.state === "failed" ? "alert" : null },
+      h("p.lead", {}, sender, h("span", {}, " used "), h("span.lead-command", {}, entry.label)),
+      entry.state === "failed"
+        ? h("p.failed", {}, icon("warning"), entry.error || "The bot did not answer in time. Is it running? Try it again.", " ", h("button.text-button", { type: "button", onclick: () => interactions.finish(entry.nonce) }, "Dismiss"))
+        : h("p.thinking", {}, h("span.dots", { "aria-hidden": "true" }, h("i"), h("i"), h("i")), "Sending the command…"),
+    )));
+  }
+
+  // ---- scrolling ----
+
+  toEnd() {
+    this.#following = true;
+    this.#countBelow(-this.#below);
+    this.#jumpToEnd();
+  }
+
+  jumpTo(messageId) {
+    const element = this.#views.get(messageId)?.element;
+    if (!element) return;
+    element.scrollIntoView({ block: "center" });
+    element.classList.add("message-shown");
+    setTimeout(() => element.classList.remove("message-shown"), 1600);
+    element.focus({ preventScroll: true });
+  }
+
+  #jumpToEnd() {
+    this.scroller.scrollTop = this.scroller.scrollHeight;
+  }
+
+  #onScroll() {
+    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    this.#following = scrollHeight - scrollTop - clientHeight < AT_END_PX;
+    if (this.#following) {
+      this.#countBelow(-this.#below);
+      this.#context.onRead?.();
+    }
+    this.toPresent.hidden = this.#following;
+    if (scrollTop < LOAD_OLDER_PX) this.#context.actions.loadOlder(this.#channelId);
+  }
+
+  #countBelow(change) {
+    this.#below += change;
+    fill(this.toPresent, this.#below ? `${this.#below} new ${this.#below === 1 ? "message" : "messages"}` : "To the newest", icon("down"));
+    this.toPresent.hidden = this.#following;
+  }
+
+  /** The reader looked elsewhere when this message came: a line says from where on it is new. */
+  markNewFrom(messageId) {
+    this.#newFrom = messageId;
+    this.#arrange();
+  }
+
+  // Arrows go from message to message, the menu key opens the menu of the one that has the focus.
+  #onKey(event) {
+    const message = event.target.closest(".message");
+    if (event.target !== message || !message) return;
+    const step = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    let other = message[step];
+    while (other && !other.classList.contains("message")) other = other[step];
+    other?.focus();
+  }
+}
