@@ -77,6 +77,21 @@ class EngineClient:
         _status, body = await self._call("GET", "/healthz", accept=(200, 503))
         return self._read(Health, body)
 
+    async def wait_until_ready(self, timeout_s: float) -> Health:
+        """Asks until the engine is ready. Raises EngineUnreachable or EngineError 'not_ready' when that takes longer than ``timeout_s``."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            problem = EngineError("not_ready", "The engine is still loading its model: ask again in a moment.", retry_after_s=5.0)
+            try:
+                health = await self.health()
+                if health.ready:
+                    return health
+            except EngineUnreachable as error:
+                problem = error
+            if asyncio.get_running_loop().time() >= deadline:
+                raise problem
+            await asyncio.sleep(0.1)
+
     async def checkpoints(self) -> list[CheckpointInfo]:
         """The default is first."""
         _status, body = await self._call("GET", "/v1/checkpoints")

@@ -101,9 +101,9 @@ def start(prepared: Prepared, model: Model) -> Decoder:
 
 
 def finish(prepared: Prepared, samples: NDArray[np.float32], sample_rate: int, *, generate_s: float, began: float) -> Done:
-    """What the model made (``samples`` [C, N]) as a clip to listen to, tagged and drawn.
+    """What the model made (``samples`` [C, N]) as a clip to listen to, tagged and drawn; a continuation begins with the track's own.
 
-    began: ``time.monotonic()`` when the take arrived. A continuation begins with the track's own samples. Raises EngineError 'bad_request' where the delivery can't be made small enough.
+    began: ``time.monotonic()`` when the take arrived. Raises EngineError 'bad_request' where the delivery can't be made small enough.
     """
     import numpy as np
 

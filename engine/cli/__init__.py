@@ -20,32 +20,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["pocket"]:
         return _pocket(words[1:])
     arguments = parse(words)
-
-    from engine.errors import EngineError
-    from engine.settings import SettingsError
-
-    as_json = getattr(arguments, "json", False)
     try:
         code: int = arguments.run(arguments)
-    except KeyboardInterrupt:
-        return _failed("cancelled", "Stopped; nothing was written.", 130, as_json=as_json)
-    except EngineError as error:
-        bad_input = error.code in ("bad_request", "bad_audio", "unknown_checkpoint", "too_large")
-        return _failed(error.code, error.message, 2 if bad_input else 1, as_json=as_json)
-    except SettingsError as error:
-        return _failed("bad_request", str(error), 2, as_json=as_json)
-    except OSError as error:
-        reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-        return _failed("internal", reason, 1, as_json=as_json)
-    except Exception as error:
-        if os.environ.get("ENGINE_LOG_LEVEL", "").upper() == "DEBUG":
-            raise
-        what = f"Something broke ({type(error).__name__}: {error}). ENGINE_LOG_LEVEL=DEBUG shows where."
-        return _failed("internal", what, 1, as_json=as_json)
+    except (Exception, KeyboardInterrupt) as error:
+        return _tell(error, as_json=getattr(arguments, "json", False))
     return code
 
 
-def _failed(code: str, message: str, exit_code: int, *, as_json: bool) -> int:
+def _tell(error: BaseException, *, as_json: bool) -> int:
+    """One line for a person, one object for a machine; the exit code. Raises what is nobody's mistake but ours when debugging."""
+    from engine.errors import EngineError
+    from engine.settings import SettingsError
+
+    code: str = "internal"
+    message, exit_code = str(error), 1
+    if isinstance(error, KeyboardInterrupt):
+        code, message, exit_code = "cancelled", "Stopped; nothing was written.", 130
+    elif isinstance(error, EngineError):
+        code = error.code
+        exit_code = 2 if code in ("bad_request", "bad_audio", "unknown_checkpoint", "too_large") else 1
+    elif isinstance(error, SettingsError):
+        code, exit_code = "bad_request", 2
+    elif isinstance(error, OSError):
+        message = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+    else:
+        if os.environ.get("ENGINE_LOG_LEVEL", "").upper() == "DEBUG":
+            raise error
+        message = f"Something broke ({type(error).__name__}: {error}). ENGINE_LOG_LEVEL=DEBUG shows where."
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     if as_json:
         print(json.dumps({"error": {"code": code, "message": message}}, ensure_ascii=False))
