@@ -47,6 +47,7 @@ _EXCERPTS, _EXCERPT_SECONDS = 8, 10.0
 _PREROLL_SECONDS = 1.0  # MP3's bit reservoir and Opus' 80 ms need a run-up, else the first moments after a seek are wrong
 _NO_INDEX = (b"\xff\xf1", b"\xff\xf9", b"\x0bw", b"#!AMR", b"G", b"\x00\x00\x01\xba", b"\x30\x26\xb2\x75")
 """First bytes of ADTS AAC, AC-3, AMR, MPEG-TS, MPEG-PS and ASF, where a seek lands at a guess: they are decoded from their beginning."""
+_LOUDEST = 8.0  # MP3s of loud masters overshoot 1.0, floats may lie 18 dB above it; beyond is damage
 _USUAL_RATES = "8000|11025|12000|16000|22050|24000|32000|44100|48000|88200|96000"
 
 
@@ -56,7 +57,7 @@ class AudioError(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Audio:
-    """Sound in memory. samples: float32 [C, N], nominally in [−1, 1]. sample_rate: Hz."""
+    """Sound in memory. samples: float32 [C, N], in [−1, 1] but for a lossy file's overshoots. sample_rate: Hz."""
 
     samples: NDArray[np.float32]
     sample_rate: int
@@ -118,12 +119,12 @@ def probe(data: bytes, *, name: str = "upload") -> TrackFacts:
     with private_file(data) as path:
         promised = _ffprobe(path, label)
         if promised.complete and promised.duration_s > MAX_TRACK_SECONDS:
-            raise _too_long(label, promised.duration_s)
+            raise _too_long(label, f"{words.length(promised.duration_s)} long")
         real_s, peak = _measure(path, label, 0.0, _WHOLE_SECONDS + 1.0) if promised.duration_s <= _WHOLE_SECONDS else (math.inf, 0.0)
         if real_s > _WHOLE_SECONDS:
             real_s = _duration_of_packets(path, label)
             if real_s > MAX_TRACK_SECONDS:
-                raise _too_long(label, real_s)
+                raise _too_long(label, f"longer than {words.length(MAX_TRACK_SECONDS)}")
             step_s = max(0.0, real_s - _EXCERPT_SECONDS) / (_EXCERPTS - 1)
             peak = max(_measure(path, label, index * step_s, _EXCERPT_SECONDS)[1] for index in range(_EXCERPTS))
     if real_s < MIN_TRACK_SECONDS:
@@ -255,7 +256,7 @@ def _ffprobe(path: str, label: str) -> TrackFacts:
 
 
 def _ffmpeg(path: str, label: str, start_s: float, duration_s: float, reader: _AuReader, *, seek: bool) -> None:
-    """Decodes ``[start_s, start_s + duration_s)`` to AU, big-endian float32, mono or stereo at a usual rate. Raises AudioError on overrun."""
+    """Decodes ``[start_s, start_s + duration_s)`` to float32, mono or stereo, at a usual rate. Raises AudioError on overrun."""
     preroll_s = min(start_s, _PREROLL_SECONDS) if seek else start_s
     arguments = [
         *("-nostdin", "-v", "error", "-threads", "1", *DECODE_OPTIONS),
@@ -303,7 +304,8 @@ class _AuReader:
             return
         values = np.frombuffer(bytes(self._pending[:whole]), dtype=">f4").astype(np.float32)
         del self._pending[:whole]
-        np.nan_to_num(values, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)  # a WAV of floats may hold anything
+        np.nan_to_num(values, copy=False, nan=0.0)  # a WAV of floats may hold anything
+        np.clip(values, -_LOUDEST, _LOUDEST, out=values)
         self._values += len(values)
         self.peak = max(self.peak, -float(values.min()), float(values.max()))
         if self._keep:
@@ -361,11 +363,9 @@ def _refuse_overrun(outcome: Outcome, label: str) -> None:
         raise AudioError(f"{label} takes too long to read: it is damaged, or made to be. Export it anew as MP3, WAV or FLAC.")
 
 
-def _too_long(label: str, duration_s: float) -> AudioError:
-    return AudioError(
-        f"{label} is too long: {words.length(duration_s)}, and at most {words.length(MAX_TRACK_SECONDS)} can be used. "
-        "Cut out the part that matters, and upload that."
-    )
+def _too_long(label: str, is_long: str) -> AudioError:
+    most = words.length(MAX_TRACK_SECONDS)
+    return AudioError(f"{label} is {is_long}, and at most {most} can be used. Cut out the part that matters, and upload that.")
 
 
 def _broken(label: str) -> AudioError:

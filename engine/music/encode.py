@@ -20,6 +20,7 @@ from mutagen.oggopus import OggOpus
 from mutagen.wave import WAVE
 from numpy.typing import NDArray
 
+from engine.music import words
 from engine.music.audio import Audio
 from engine.music.sandbox import find_tool
 
@@ -167,7 +168,8 @@ def _vorbis(tags: Tags) -> dict[str, str]:
         "CHECKPOINT": tags.checkpoint,
         "AI_GENERATED": "true",
     }
-    return {key: value for key, value in fields.items() if value is not None and value != ""}
+    tidied = {key: words.tidy(value, longest=2000) for key, value in fields.items()}  # no control characters, no lone surrogates
+    return {key: value for key, value in tidied.items() if value is not None}
 
 
 def _write_id3(frames: ID3, tags: Tags) -> None:

@@ -26,7 +26,7 @@ _BLOCK_SECONDS = 0.4  # BS.1770's block: nothing shorter has a loudness
 _OVERSAMPLING = 4  # BS.1770 annex 2
 _MAX_GAIN_DB = 40.0  # a nearly silent clip is not blown up into noise
 _MAX_LIMITING_DB = 6.0  # more would be heard as pumping; the loudness target is given up first
-_LOOKAHEAD_SECONDS = 0.004
+_LOOKAHEAD_SECONDS = 0.008
 _MAKE_UP_ROUNDS = 3
 
 
@@ -71,9 +71,10 @@ def true_peaks(audio: Audio) -> NDArray[np.float32]:
     if audio.length_samples == 0:
         return np.zeros(0, dtype=np.float32)
     fine = np.abs(resample_poly(audio.samples, _OVERSAMPLING, 1, axis=1))  # [C, 4N]
-    between = fine.reshape(audio.channels, -1, _OVERSAMPLING).max(axis=(0, 2))  # [N]
-    between = np.maximum(between, np.abs(audio.samples).max(axis=0))
-    return np.asarray(between, dtype=np.float32)
+    peaks = np.abs(audio.samples).max(axis=0)  # [N]
+    for phase in range(_OVERSAMPLING):  # the three between each sample and the next, and its own
+        np.maximum(peaks, fine[:, phase::_OVERSAMPLING].max(axis=0), out=peaks)
+    return np.asarray(peaks, dtype=np.float32)
 
 
 def k_weighted_power(audio: Audio) -> NDArray[np.float64]:

@@ -19,6 +19,7 @@ from engine.music.loudness import k_weighted_power
 
 FADE_SECONDS = 0.03
 _LEVEL_SECONDS = 1.0  # two beats at 120 BPM: one kick more or less in the window does not decide
+_LONG_SECONDS = 30.0
 _SETTLE_SECONDS = 4.0
 _MAX_GAIN_DB = 12.0
 _AUDIBLE_POWER = 1e-6  # −60 dB: a pause has no level to match
@@ -72,12 +73,16 @@ def correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 
 def level_curve(before: Audio, new: Audio) -> NDArray[np.float32]:
-    """[N]: gain for ``new``: at the seam equal loudness in the second before and after; over 4 s to equal loudness of the whole."""
+    """[N]: gain for ``new``, at most 12 dB up or down.
+
+    At the seam it makes the second before and the second after equally loud; over 4 s it settles to what makes the whole of ``new`` as
+    loud as the last 30 s of ``before``. So there is no jump at the seam, and a break just there does not make the rest too loud.
+    """
     rate = before.sample_rate
     window = round(_LEVEL_SECONDS * rate)
     power_before, power_new = k_weighted_power(before), k_weighted_power(new)
     at_seam_db = _match_db(power_before[-window:], power_new[:window])
-    later_db = _match_db(power_before, power_new)
+    later_db = _match_db(power_before[-round(_LONG_SECONDS * rate) :], power_new)
     settle = np.minimum(np.arange(new.length_samples) / (_SETTLE_SECONDS * rate), 1.0)
     shape = 0.5 - 0.5 * np.cos(np.pi * settle)
     return np.asarray(10.0 ** ((at_seam_db + (later_db - at_seam_db) * shape) / 20.0), dtype=np.float32)

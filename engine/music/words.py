@@ -4,12 +4,13 @@ from __future__ import annotations
 
 
 def label(name: str) -> str:
-    """A file name fit for a sentence: no control characters, not long."""
-    shown = tidy(name, 60)
+    """A file name fit for a sentence: without folders and control characters, not long."""
+    shown = tidy(name.replace("\\", "/").rpartition("/")[2], 60)
     return "The upload" if shown in {None, "upload"} else f"“{shown}”"
 
 
 def tidy(text: str | None, longest: int = 200) -> str | None:
+    """One line of printable letters, shortened with an ellipsis; None when nothing is left."""
     if text is None:
         return None
     kept = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
