@@ -81,14 +81,14 @@ class GenerateRequest(_Wire):
     ``unconditional`` takes neither.
     """
 
-    take_id: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")
+    take_id: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$", description="letters, digits and . _ : -")
     kind: Literal["text", "continuation", "unconditional"]
     prompt: str = Field(default="", max_length=MAX_PROMPT_CHARACTERS)
     seconds: float = Field(default=8.0, ge=MIN_SECONDS, le=MAX_SECONDS, description="length of the new audio, without the track's own")
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="None: the engine draws one and says which")
     sampling: Sampling = Sampling()
     checkpoint: str | None = Field(default=None, max_length=200, description="id from GET /v1/checkpoints; None is the engine's default")
-    track: Sha256 | None = None
+    track: Sha256 | None = Field(default=None, description="SHA-256 of an uploaded track, 64 lower-case hex digits")
     from_s: float | None = Field(default=None, ge=0.0, description="where in the track the new audio begins; None: the track's end")
     prompt_seconds: float = Field(default=4.0, ge=0.5, le=20.0, description="how much of the track before ``from_s`` is heard")
     delivery: Delivery = Delivery()

@@ -32,10 +32,10 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """
     problems = list(dict.fromkeys(_one(details, model) for details in error.errors(include_url=False)))
     sentence = "; ".join(problems[:3])
-    return f"{sentence[:1].upper()}{sentence[1:]}."
+    return f"{sentence[:1].upper()}{sentence[1:]}{'' if sentence.endswith('?') else '.'}"
 
 
-def _one(details: ErrorDetails, model: type[BaseModel]) -> str:  # noqa: PLR0911, PLR0912 - one kind of mistake a line
+def _one(details: ErrorDetails, model: type[BaseModel]) -> str:  # noqa: PLR0911 - one kind of mistake a line
     place = [part for part in details["loc"] if isinstance(part, str)]
     field = place[-1] if place else ""
     name = NAMES.get(field, field.replace("_", " ")) or "the request"
@@ -54,10 +54,8 @@ def _one(details: ErrorDetails, model: type[BaseModel]) -> str:  # noqa: PLR0911
             return f"the {name} has {len(str(given)):,} characters and at most {context['max_length']:,} fit: shorten it"
         case "string_too_short":
             return f"the {name} is empty"
-        case "string_pattern_mismatch" | "string_type" if field == "track":
-            return "track must be the SHA-256 of the bytes, 64 lower-case hex digits"
-        case "string_pattern_mismatch":
-            return f"{name} has characters that don't belong there: letters, digits and . _ : - do"
+        case "string_pattern_mismatch" | "string_type":
+            return f"{name} can't be {str(given)[:40]!r}{_description(model, place)}"
         case "literal_error":
             return f"{name} must be {context['expected']}, not {given!r}"
         case "float_parsing" | "float_type" | "int_parsing" | "int_type" | "int_from_float":
@@ -89,6 +87,11 @@ def _bounds(model: type[BaseModel], place: list[str]) -> str:
     if low is not None:
         return f"at least {low:g}"
     return f"at most {high:.10g}" if high is not None else "an ordinary number"
+
+
+def _description(model: type[BaseModel], place: list[str]) -> str:
+    info = _owner(model, place).model_fields.get(place[-1]) if place else None
+    return f": {info.description.rstrip('.')}" if info and info.description else ""
 
 
 def _closest(field: str, model: type[BaseModel]) -> str:
