@@ -13,7 +13,7 @@ fewer than two clips or two members give no interval at all, since nothing tells
 
 Measured on simulated clips and members of many shapes (3 to 20 members, 5 to 50 clips, half of the ratings missing): it holds the true
 mean in 94 to 100 % of the draws; a t-interval over the clips' means in 44 to 95 %, one over single ratings in 40 to 83 %.
-`tests/storage/test_intervals.py` repeats the comparison.
+`tests/storage/test_intervals.py` repeats one of these.
 """
 
 from __future__ import annotations

@@ -96,15 +96,15 @@ def backup(folder: Path, *, keep: int = DEFAULT_KEEP, copy: bool = False) -> Bac
     """
     if keep < 1:
         raise ValueError("keep at least one backup")
-    backups = folder / "backups"
-    backups.mkdir(exist_ok=True, mode=0o700)
     blobs = blobs_of(folder)
+    backups = folder / "backups"
     temporary = backups / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-    temporary.mkdir(mode=0o700)
     try:
         # A sweep waits until the links are made; whoever puts a blob does not.
-        with blobs.lock(exclusive=False):
-            names = _copy_database(folder, temporary)
+        with closing(open_existing(folder)) as source, blobs.lock(exclusive=False):
+            backups.mkdir(exist_ok=True, mode=0o700)
+            temporary.mkdir(mode=0o700)
+            names = _copy_database(source, temporary / FILE_NAME)
             copied, size, missing, linked = _copy_blobs(blobs, blobs_of(temporary), sorted(names), link=not copy)
         sync_folder(temporary)
         final = backups / f"backup-{now():%Y%m%dT%H%M%S.%fZ}"
@@ -149,21 +149,15 @@ def named_blobs(connection: sqlite3.Connection) -> dict[str, str]:
     return dict(connection.execute("SELECT sha256, min(named_by) FROM blob_names GROUP BY sha256").fetchall())
 
 
-def _copy_database(folder: Path, to: Path) -> dict[str, str]:
-    source = open_existing(folder)
-    try:
-        target = connect(to / FILE_NAME, create=True)
-        try:
-            source.backup(target)
-            target.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
-            if (found := target.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
-                # Kept, it would push a good one out.
-                raise StorageError(f"The database is damaged ({found}): no backup was made. Run: python -m storage check --data {folder}")
-            return named_blobs(target)
-        finally:
-            target.close()
-    finally:
-        source.close()
+def _copy_database(source: sqlite3.Connection, to: Path) -> dict[str, str]:
+    """Copies a consistent state of the database and returns the blobs that this copy names, as ``named_blobs``."""
+    with closing(connect(to, create=True)) as target:
+        source.backup(target)
+        target.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
+        if (found := target.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
+            # Kept, it would push a good one out.
+            raise StorageError(f"The database is damaged ({found}): no backup was made. Run: python -m storage check")
+        return named_blobs(target)
 
 
 def _copy_blobs(source: Blobs, target: Blobs, names: list[str], *, link: bool) -> tuple[int, int, list[str], bool]:
