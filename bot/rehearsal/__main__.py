@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 from pathlib import Path
 
@@ -20,7 +21,8 @@ def parse(arguments: list[str] | None = None) -> StageOptions:
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8070, help="0 takes a free one (8070)")
     parser.add_argument("--data", type=Path, default=Path("var/rehearsal"), help="where messages and files are kept (var/rehearsal)")
-    parser.add_argument("--token", default="rehearsal-token", help="the bot's token (rehearsal-token)")
+    token = os.environ.get("REHEARSAL_TOKEN") or "rehearsal-token"  # the environment is not seen in a list of processes
+    parser.add_argument("--token", default=token, help="the bot's token (REHEARSAL_TOKEN, or rehearsal-token)")
     parser.add_argument("--token-seconds", type=float, default=15 * 60.0, help="how long an interaction may be answered (900)")
     parser.add_argument("--ack-seconds", type=float, default=3.0, help="how soon it must be answered first (3)")
     given = parser.parse_args(arguments)
