@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ from engine.musicgen.sampling import SamplingOptions
 from engine.musicgen.weights import MissingWeights, Weights, lm_from_transformers, lm_to_transformers
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_HUB_FILES = ["*.json", "model*.safetensors", "spiece.model"]
+_HUB_FILES = ("*.json", "model*.safetensors", "spiece.model")
 _WINDOW_S = 30.0
 
 
@@ -46,10 +46,9 @@ def load(name_or_folder: str | Path, device: str | torch.device = "cpu", dtype: 
 
     Raises CheckpointError: no such folder, hub not reachable, another kind of model, weights missing or unreadable.
     """
-    folder = find(name_or_folder)
-    kind = _read_json(folder, "config.json").get("model_type")
-    if kind != "musicgen":
+    if (kind := kind_of(name_or_folder)) != "musicgen":
         raise CheckpointError(_wrong_kind(str(name_or_folder), kind))
+    folder = find(name_or_folder)
     _register_pocket_codec()
     from transformers import AutoTokenizer, MusicgenConfig
 
@@ -177,8 +176,14 @@ def disassemble(model: MusicGen) -> Parts:
     )
 
 
-def find(name_or_folder: str | Path) -> Path:
-    """The folder itself, or the hub's in the local cache, downloaded where needed. Raises CheckpointError."""
+def kind_of(name_or_folder: str | Path) -> str | None:
+    """``model_type`` of a folder or hub name, before its weights are fetched. Raises CheckpointError."""
+    kind = _read_json(find(name_or_folder, ("config.json",)), "config.json").get("model_type")
+    return kind if isinstance(kind, str) else None
+
+
+def find(name_or_folder: str | Path, files: Sequence[str] = _HUB_FILES) -> Path:
+    """The folder itself, or the hub's ``files`` in the local cache, downloaded where needed. Raises CheckpointError."""
     folder = Path(name_or_folder).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -203,7 +208,7 @@ def find(name_or_folder: str | Path) -> Path:
     )
 
     try:
-        return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+        return Path(snapshot_download(name, allow_patterns=list(files)))
     except GatedRepoError as error:
         raise CheckpointError(f"{name} asks for consent: accept its terms on huggingface.co and log in with 'hf auth login'") from error
     except RepositoryNotFoundError as error:
@@ -327,7 +332,7 @@ def _read_json(folder: Path, name: str, *, optional: bool = False) -> dict[str, 
     return value
 
 
-def _wrong_kind(name: str, kind: object) -> str:
+def _wrong_kind(name: str, kind: str | None) -> str:
     if kind == "musicgen_melody":
         return f"{name} is a melody model, which only the reference runs: install audiocraft and set ENGINE_BACKEND=audiocraft"
     return f"{name} is a {kind or 'model of unknown kind'}, not a MusicGen: give a folder or hub name whose config.json says musicgen"

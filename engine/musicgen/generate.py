@@ -120,10 +120,11 @@ class MusicGen:
 
         Raises ValueError where the length, the channels or the prompt's audio can't be.
         """
-        longest = self.frames_of(MAX_SECONDS)
-        if not 1 <= frames <= longest:
-            raise ValueError(f"a take is 1 to {longest} frames ({MAX_SECONDS:.0f} s), not {frames}")
-        prompt_codes = None if prompt_audio is None else self.codec.encode(self._end_of(prompt_audio)).to(self.device)
+        check_frames(frames, self.frame_rate)
+        prompt_codes: Tensor | None = None
+        if prompt_audio is not None:
+            heard = heard_of(prompt_audio, channels=self.channels, hop_samples=self.codec.hop_samples, window_frames=self.window_frames)
+            prompt_codes = self.codec.encode(heard).to(self.device)  # (K, P)
         return TakeDecoder(
             self.lm,
             self.codec,
@@ -141,17 +142,32 @@ class MusicGen:
         conditioning = self.conditioner([None] if unconditional else [prompt] if guidance_scale == 1 else [prompt, None])
         return Conditioning(conditioning.states.to(self.lm.device, self.lm.dtype), conditioning.mask.to(self.lm.device))
 
-    def _end_of(self, audio: Tensor) -> Tensor:
-        """Whole frames of ``audio``'s end, so that the new part begins exactly where it ends; no more than a window has room for."""
-        hop = self.codec.hop_samples
-        if audio.ndim != 2 or audio.shape[0] != self.channels:
-            raise ValueError(f"prompt_audio must have the shape [{self.channels}, samples], not {list(audio.shape)}")
-        frames = audio.shape[1] // hop
-        if frames < 1:
-            raise ValueError(f"prompt_audio is {audio.shape[1]} samples long, and a single frame is {hop}")
-        if frames >= self.window_frames:
-            frames = self.window_frames - int(STRIDE * self.window_frames)
-        return audio[:, audio.shape[1] - frames * hop :]
+
+def heard_of(audio: Tensor, *, channels: int, hop_samples: int, window_frames: int) -> Tensor:
+    """Whole frames of ``audio``'s end ``[C, N]``, so that the new part begins exactly where it ends; at most what a window has room for.
+
+    Raises ValueError for another shape, or less than a frame.
+    """
+    if audio.ndim != 2 or audio.shape[0] != channels:
+        raise ValueError(f"prompt_audio must have the shape [{channels}, samples], not {list(audio.shape)}")
+    frames = audio.shape[1] // hop_samples
+    if frames < 1:
+        raise ValueError(f"prompt_audio is {audio.shape[1]} samples long, and a single frame is {hop_samples}")
+    if frames >= window_frames:
+        frames = window_frames - stride_of(window_frames)
+    return audio[:, audio.shape[1] - frames * hop_samples :]
+
+
+def check_frames(frames: int, frame_rate: float) -> None:
+    """Raises ValueError unless a take may have so many new frames."""
+    longest = round(MAX_SECONDS * frame_rate)
+    if not 1 <= frames <= longest:
+        raise ValueError(f"a take is 1 to {longest} frames ({MAX_SECONDS:.0f} s), not {frames}")
+
+
+def stride_of(window_frames: int) -> int:
+    """Frames by which a window moves."""
+    return int(STRIDE * window_frames)
 
 
 class TakeDecoder:
@@ -225,7 +241,7 @@ class TakeDecoder:
             return
         assert self._state is not None
         self._state.restart()
-        self._window = self._open_window(window.codes()[:, int(STRIDE * self._window_frames) :])
+        self._window = self._open_window(window.codes()[:, stride_of(self._window_frames) :])
 
     @torch.inference_mode()
     def codes(self) -> Tensor:
