@@ -114,7 +114,7 @@ class Database:
                     raise
                 try:
                     await _to_the_end(self._run("COMMIT"))
-                except Exception:  # a full disk, say: nothing was committed, and the next transaction must find none open
+                except BaseException:  # a full disk, say: nothing was committed, and the next transaction must find none open
                     await _to_the_end(self._roll_back())
                     raise
             finally:
