@@ -210,6 +210,11 @@ async def _scores(transaction: Transaction, take_id: str) -> dict[int, int]:
     return {row["member_id"]: row["score"] for row in rows}
 
 
+async def _changed_since(transaction: Transaction, take_id: str, moment: datetime) -> set[int]:
+    rows = await transaction.all("SELECT DISTINCT member_id FROM rating_events WHERE take_id = ? AND at >= ?", take_id, to_text(moment))
+    return {row["member_id"] for row in rows}
+
+
 async def _set(transaction: Transaction, take_id: str, member_id: int, score: int | None, *, source: Source, at: datetime) -> None:
     """The present score (None: none) and its line of history."""
     if score is None:
