@@ -115,18 +115,11 @@ class Ratings:
             await _set(transaction, take_id, member_id, None, source="member", at=at or now())
             return True
 
-    async def reconcile(
-        self, take_id: str, scores: Mapping[int, int], *, as_of: datetime | None = None, at: datetime | None = None
-    ) -> Changes:
-        """Makes the take's ratings equal to ``scores`` and returns what that changed. Raises like ``rate``; then nothing is changed.
-
-        ``as_of``: when the reading of ``scores`` began. Members whose rating has changed since are left alone: what was read is older.
-        """
+    async def reconcile(self, take_id: str, scores: Mapping[int, int], at: datetime | None = None) -> Changes:
+        """Makes the take's ratings equal to ``scores`` and returns what that changed. Raises like ``rate``; then nothing is changed."""
         async with self._database.transaction() as transaction:
             await _must_have_clip(transaction, take_id)
-            newer = await _changed_since(transaction, take_id, as_of) if as_of else set()
-            scores = {member: score for member, score in scores.items() if member not in newer}
-            before = {member: score for member, score in (await _scores(transaction, take_id)).items() if member not in newer}
+            before = await _scores(transaction, take_id)
             changes = Changes(
                 added={member: score for member, score in scores.items() if member not in before},
                 changed={member: (before[member], score) for member, score in scores.items() if before.get(member, score) != score},
@@ -208,11 +201,6 @@ async def _must_have_clip(transaction: Transaction, take_id: str) -> None:
 async def _scores(transaction: Transaction, take_id: str) -> dict[int, int]:
     rows = await transaction.all("SELECT member_id, score FROM ratings WHERE take_id = ?", take_id)
     return {row["member_id"]: row["score"] for row in rows}
-
-
-async def _changed_since(transaction: Transaction, take_id: str, moment: datetime) -> set[int]:
-    rows = await transaction.all("SELECT DISTINCT member_id FROM rating_events WHERE take_id = ? AND at >= ?", take_id, to_text(moment))
-    return {row["member_id"] for row in rows}
 
 
 async def _set(transaction: Transaction, take_id: str, member_id: int, score: int | None, *, source: Source, at: datetime) -> None:

@@ -72,21 +72,6 @@ async def test_reconcile_says_what_it_changed(store: Store, posted: Any) -> None
     ]
 
 
-async def test_reconcile_does_not_undo_what_happened_while_it_read(store: Store, posted: Any) -> None:
-    take = await posted(store)
-    earlier, began, later = (datetime(2024, 5, 1, 20, minute, tzinfo=UTC) for minute in (0, 1, 2))
-    for member in (1, 2):
-        await store.ratings.rate(take.id, member, 3, at=earlier)
-    await store.ratings.rate(take.id, 2, 5, at=later)
-    await store.ratings.rate(take.id, 3, 4, at=later)
-    await store.ratings.rate(take.id, 4, 4, at=later)
-    await store.ratings.withdraw(take.id, 4, at=later)
-    read = {1: 1, 2: 3, 4: 4}
-    assert await store.ratings.reconcile(take.id, read, as_of=began) == Changes(changed={1: (3, 1)})
-    assert await scores(store, take.id) == {1: 1, 2: 5, 3: 4}
-    assert await store.ratings.reconcile(take.id, read) == Changes(added={4: 4}, changed={2: (5, 3)}, withdrawn={3: 4})
-
-
 async def test_many_members_at_once(store: Store, posted: Any) -> None:
     take = await posted(store)
     await asyncio.gather(*(store.ratings.rate(take.id, member, member % 5 + 1) for member in range(60)))
