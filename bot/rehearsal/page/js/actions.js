@@ -14,6 +14,8 @@ export class Actions {
 
   /** prefill is set by the composer: text for the message field, a whole command for instance. */
   prefill = () => {};
+  /** jumpTo is set by the log: scrolls to a message; false when it is not loaded. */
+  jumpTo = () => false;
 
   constructor({ state, socket, interactions, toasts }) {
     this.#state = state;
@@ -39,6 +41,12 @@ export class Actions {
     if (!this.#state.channels.has(channelId) || channelId === this.#state.channelId) return;
     this.#state.lookAt(channelId);
     if (!this.#state.timeline(channelId)) await this.#try(() => this.#fetch(channelId));
+  }
+
+  /** Shows a message of any channel, where it is among those that are loaded. */
+  async goTo(channelId, messageId) {
+    await this.lookAt(channelId);
+    if (messageId && !this.jumpTo(messageId)) this.#toasts.say("That message is further up, or gone.");
   }
 
   async #fetch(channelId) {

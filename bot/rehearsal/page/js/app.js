@@ -21,11 +21,13 @@ import { openTour } from "./welcome.js";
 
 const MEMBER_KEY = "rehearsal-member"; // in the tab's own storage: two tabs can be two members
 const FIRST_MEMBER = "alice";
+const DISMISSED_KEY = "rehearsal-dismissed";
+const DISMISSED_KEPT = 500;
 
 const socketUrl = new URL("/page/ws", location.href);
 socketUrl.protocol = location.protocol === "https:" ? "wss:" : "ws:";
 
-const state = new State();
+const state = new State(JSON.parse(localStorage.getItem(DISMISSED_KEY) ?? "[]"));
 const socket = new Socket(socketUrl);
 const toasts = new Toasts(byId("toasts"));
 const interactions = new Interactions();
@@ -71,8 +73,10 @@ socket.addEventListener("lost", () => {
   showNotices();
 });
 socket.addEventListener("push", ({ detail: { push, data } }) => {
-  if (push === "INTERACTION") interactions.receive(data);
-  else if (push === "MODAL") {
+  if (push === "INTERACTION") {
+    interactions.receive(data);
+    if (data.state === "failed" && data.message_id) state.giveUp(data.message_id);
+  } else if (push === "MODAL") {
     interactions.finish(data.nonce);
     openModal(data, context);
   } else state.push(push, data);
@@ -105,6 +109,7 @@ function showTitle() {
 const drawSidebar = () => drawChannels(context, () => drawers.close());
 
 state.addEventListener("world", () => {
+  interactions.forget();
   sessionStorage.setItem(MEMBER_KEY, state.me.username);
   const wanted = decodeURIComponent(location.hash.slice(1));
   const named = state.textChannels().find((channel) => channel.name === wanted);
@@ -128,6 +133,7 @@ state.addEventListener("channels", () => {
   }
   showTitle();
 });
+state.addEventListener("dismissed", () => localStorage.setItem(DISMISSED_KEY, JSON.stringify([...state.dismissed].slice(-DISMISSED_KEPT))));
 state.addEventListener("presence", () => {
   drawMembers(context);
   showNotices();

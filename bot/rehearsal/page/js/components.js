@@ -6,7 +6,7 @@ import { cssColor, resolveUrl } from "./embeds.js";
 import { icon } from "./icons.js";
 import { picture } from "./lightbox.js";
 import { link, prose } from "./prose.js";
-import { selectField } from "./select.js";
+import { Select } from "./select.js";
 
 export const TYPE = {
   ACTION_ROW: 1, BUTTON: 2, STRING_SELECT: 3, TEXT_INPUT: 4, USER_SELECT: 5, ROLE_SELECT: 6, MENTIONABLE_SELECT: 7, CHANNEL_SELECT: 8,
@@ -71,7 +71,7 @@ function button(component, { message, context }) {
 
 function select(component, { message, context }) {
   const busy = context.interactions.ofMessage(message.id).busy.includes(component.custom_id);
-  return selectField(component, context, { disabled: component.disabled || busy, onCommit: (values) => context.actions.select(message, component.custom_id, values) }).element;
+  return new Select(component, context, { disabled: component.disabled || busy, onCommit: (values) => context.actions.select(message, component.custom_id, values) }).element;
 }
 
 function attachmentBehind(url, message) {

@@ -70,7 +70,7 @@ export class Composer {
       this.#channelId = channel?.id ?? null;
       this.#backToText(this.#drafts.get(this.#channelId) ?? "", { focus: false });
     }
-    this.text.placeholder = channel ? `Message #${channel.name}, or type / for a command` : "";
+    this.text.placeholder = channel ? `Message #${channel.name} or type /` : "";
   }
 
   /** Puts a line into the field; a line that names a command opens it, filled in. */

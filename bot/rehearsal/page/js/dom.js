@@ -48,7 +48,7 @@ export const freshId = (prefix) => `${prefix}-${++lastNumber}`;
 export const topLayer = (near) => near?.closest("dialog") ?? document.body;
 
 /** Puts a floating element beside its anchor (above or below, wherever there is room) and inside the window. */
-export function place(floating, anchor, { gap = 6, prefer = "below" } = {}) {
+export function place(floating, anchor, { gap = 6, prefer = "below", align = "start" } = {}) {
   const at = anchor instanceof Element ? anchor.getBoundingClientRect() : new DOMRect(anchor.x, anchor.y, 0, 0);
   const { offsetWidth: width, offsetHeight: height } = floating;
   const margin = 8;
@@ -56,7 +56,7 @@ export function place(floating, anchor, { gap = 6, prefer = "below" } = {}) {
   const above = at.top - gap - margin;
   const goesBelow = prefer === "below" ? below >= height || below >= above : above < height && below > above;
   const top = goesBelow ? at.bottom + gap : at.top - gap - height;
-  const left = Math.min(at.left, window.innerWidth - width - margin);
+  const left = Math.min(align === "end" ? at.right - width : at.left, window.innerWidth - width - margin);
   floating.style.setProperty("left", `${Math.max(margin, left)}px`);
   floating.style.setProperty("top", `${Math.max(margin, Math.min(top, window.innerHeight - height - margin))}px`);
 }

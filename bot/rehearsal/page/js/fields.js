@@ -3,7 +3,7 @@
 import { TYPE, SELECTS } from "./components.js";
 import { fill, freshId, h } from "./dom.js";
 import { icon } from "./icons.js";
-import { selectField } from "./select.js";
+import { Select } from "./select.js";
 import { fileSize } from "./uploads.js";
 
 const PARAGRAPH = 2;
@@ -53,10 +53,10 @@ function textField(component, labels) {
 
 function choiceField(component, labels, context) {
   const labelId = freshId("label");
-  const select = selectField(component, context, { labelledBy: labelId, onCommit: () => showProblem("") });
+  const select = new Select(component, context, { labelledBy: labelId, onCommit: () => showProblem("") });
   const { element, showProblem } = frame(component, labels, select.element, { labelId });
-  const problem = () => (needed(component) && !select.values().length ? "Choose one, please." : "");
-  return { customId: component.custom_id, element, value: () => select.values(), problem, showProblem, focus: () => select.focus() };
+  const problem = () => (needed(component) && !select.values.length ? "Choose one, please." : "");
+  return { customId: component.custom_id, element, value: () => select.values, problem, showProblem, focus: () => select.focus() };
 }
 
 function fileField(component, labels, { state }) {

@@ -5,7 +5,7 @@ import { makeNonce } from "./snowflake.js";
 
 const FAILED_FOR_MS = 20_000;
 
-/** Event "change" with detail {entry}: entry = {nonce, kind, channelId, label, messageId, customId, state: "sent" | "failed", error}. */
+/** Event "change" with detail {entry}: entry = {nonce, kind, channelId, label, messageId, customId, state: "sent" | "failed" | "done", error}. */
 export class Interactions extends EventTarget {
   #entries = new Map(); // nonce -> entry
 
@@ -22,6 +22,7 @@ export class Interactions extends EventTarget {
     const entry = this.#entries.get(nonce);
     if (!entry) return;
     this.#entries.delete(nonce);
+    entry.state = "done";
     this.dispatchEvent(new CustomEvent("change", { detail: { entry } }));
   }
 

@@ -19,6 +19,7 @@ export class Log {
   #following = true; // the reader is at the end and new messages scroll in
   #newFrom = null; // the first message that was unread when the reader came
   #below = 0; // messages that came while the reader was further up
+  #top = 0; // where the log was scrolled to
 
   constructor(context) {
     this.#context = context;
@@ -31,7 +32,7 @@ export class Log {
     new ResizeObserver(() => this.#following && this.#jumpToEnd()).observe(byId("scroller-inner"));
     new ResizeObserver(() => this.#following && this.#jumpToEnd()).observe(this.scroller);
     this.list.addEventListener("keydown", (event) => this.#onKey(event));
-    context.jumpTo = (messageId) => this.jumpTo(messageId);
+    context.actions.jumpTo = (messageId) => this.jumpTo(messageId);
 
     const { state, interactions } = context;
     state.addEventListener("timeline", ({ detail }) => detail.channelId === state.channelId && this.showChannel());
@@ -40,6 +41,7 @@ export class Log {
     interactions.addEventListener("change", ({ detail: { entry } }) => {
       this.#views.get(entry.messageId)?.update();
       this.#drawPending();
+      if (!entry.messageId && entry.channelId === state.channelId && entry.state === "sent") this.toEnd();
     });
   }
 
@@ -142,11 +144,13 @@ export class Log {
 
   jumpTo(messageId) {
     const element = this.#views.get(messageId)?.element;
-    if (!element) return;
+    if (!element) return false;
+    this.#following = false;
     element.scrollIntoView({ block: "center" });
     element.classList.add("message-shown");
     setTimeout(() => element.classList.remove("message-shown"), 1600);
     element.focus({ preventScroll: true });
+    return true;
   }
 
   #jumpToEnd() {
@@ -155,7 +159,10 @@ export class Log {
 
   #onScroll() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    this.#following = scrollHeight - scrollTop - clientHeight < AT_END_PX;
+    // Only going up is leaving the end: content that grows makes the end go away too, and is followed.
+    if (scrollHeight - scrollTop - clientHeight < AT_END_PX) this.#following = true;
+    else if (scrollTop < this.#top) this.#following = false;
+    this.#top = scrollTop;
     if (this.#following) {
       this.#countBelow(-this.#below);
       this.#context.onRead?.();

@@ -1,9 +1,8 @@
 // The menus of a message and of a member: the apps' commands for it, and what anybody can do.
 
 import { avatar } from "./avatar.js";
-import { h } from "./dom.js";
 import { openMenu } from "./menu.js";
-import { RATINGS, pickReaction } from "./reactions.js";
+import { pickReaction } from "./reactions.js";
 import { isEphemeral } from "./state.js";
 
 const USER_COMMAND = 2;
@@ -17,15 +16,13 @@ function apps(type, targetId, { state, actions }) {
   };
 }
 
-const rateIcon = (symbol) => h("span.menu-emoji", { "aria-hidden": "true" }, symbol);
-
 export function messageMenu(message, anchor, context) {
   const { state, actions } = context;
   const ephemeral = isEphemeral(message);
   const own = message.author.id === state.me?.id;
   const anything = { label: null, items: [] };
   if (message.content) anything.items.push({ label: "Copy text", icon: "copy", onSelect: () => actions.copy(message.content) });
-  if (!ephemeral) anything.items.unshift({ label: "Add a reaction", icon: rateIcon(RATINGS[4]), onSelect: () => pickReaction(message, anchor, context) });
+  if (!ephemeral) anything.items.unshift({ label: "Add a reaction", icon: "smile", onSelect: () => pickReaction(message, anchor, context) });
   const end = { label: null, items: [] };
   if (ephemeral) end.items.push({ label: "Dismiss", icon: "close", onSelect: () => state.dismiss(message) });
   else if (own || state.me?.moderator) end.items.push({ label: "Delete message", icon: "trash", danger: true, onSelect: () => actions.remove(message) });

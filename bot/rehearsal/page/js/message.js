@@ -51,7 +51,7 @@ export class MessageView {
     this.#message = message;
     this.#parts = this.#layout();
     const slots = Object.fromEntries(this.#parts.map((part) => [part.name, part.slot]));
-    const body = h("div.message-body", {}, slots.header, slots.content, slots.embeds, slots.attachments, slots.components, slots.reactions, slots.footer);
+    const body = h("div.message-body", {}, slots.header, slots.content, slots.attachments, slots.embeds, slots.components, slots.reactions, slots.footer);
     this.element = h("li.message", {
       id: `message-${message.id}`,
       dataset: { id: message.id },
@@ -93,7 +93,7 @@ export class MessageView {
       part("lead", (m) => [usedCommand(m), m.referenced_message, m.message_reference], (m) => this.#lead(m)),
       part("gutter", (m) => [m.author, m.timestamp], (m) => this.#gutter(m)),
       part("header", (m) => [m.author, m.timestamp], (m) => this.#header(m)),
-      part("content", (m) => [m.content, isLoading(m), m.type, m.edited_timestamp], (m) => this.#content(m)),
+      part("content", (m) => [m.content, isLoading(m), m.interaction_failed, m.type, m.edited_timestamp], (m) => this.#content(m)),
       part("embeds", (m) => m.embeds, (m) => embeds(m, context)),
       part("attachments", (m) => [m.attachments, m.flags, m.embeds], (m) => attachments(this.#ownAttachments(m), context, this.#media)),
       part("components", (m) => [m.components, m.attachments, interactions.ofMessage(m.id).busy], (m) => components(m, context, this.#media)),
@@ -120,7 +120,7 @@ export class MessageView {
     const referenced = message.referenced_message;
     if (!referenced) return h("div.lead", {}, icon("reply"), h("em", {}, "The message it answers is gone"));
     const member = state.member(referenced.author);
-    const jump = () => this.#context.jumpTo(referenced.id);
+    const jump = () => this.#context.actions.goTo(referenced.channel_id ?? message.channel_id, referenced.id);
     const text = referenced.content || (referenced.attachments?.length ? "an attachment" : "a message");
     return h("div.lead", {}, avatar(member, "tiny"), coloredName(member), h("button.lead-text", { type: "button", onclick: jump }, inlineProse(text.split("\n")[0], this.#context)));
   }
@@ -142,6 +142,7 @@ export class MessageView {
   }
 
   #content(message) {
+    if (isLoading(message) && message.interaction_failed) return h("p.failed", {}, icon("warning"), "The bot never finished this.");
     if (isLoading(message)) {
       const name = this.#context.state.member(message.author).display_name;
       return h("p.thinking", {}, h("span.dots", { "aria-hidden": "true" }, h("i"), h("i"), h("i")), `${name} is thinking…`);

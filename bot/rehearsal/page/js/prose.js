@@ -56,7 +56,7 @@ function inline(node, context) {
     case "code":
       return h("code", {}, node.text);
     case "link":
-      return link(node.url, { title: node.title }, ...children());
+      return jump(node.url, context, children) ?? link(node.url, { title: node.title }, ...children());
     case "spoiler":
       return spoiler(children());
     case "time":
@@ -68,6 +68,15 @@ function inline(node, context) {
     default:
       return mention(node, context);
   }
+}
+
+const MESSAGE_LINK = /^https:\/\/(?:\w+\.)?discord\.com\/channels\/(\d+)\/(\d+)(?:\/(\d+))?$/;
+
+// A link to a message of this very server stays here.
+function jump(url, { state, actions }, children) {
+  const [, guildId, channelId, messageId] = MESSAGE_LINK.exec(url) ?? [];
+  if (!guildId || guildId !== state.guild?.id || !state.channels.has(channelId)) return null;
+  return h("button.text-button", { type: "button", title: `Go to #${state.channels.get(channelId).name}`, onclick: () => actions.goTo(channelId, messageId) }, children());
 }
 
 /** A link out. Anything but http and https stays text. */

@@ -75,7 +75,7 @@ export function pickReaction(message, anchor, context) {
   };
   picker.addEventListener("keydown", (event) => move(event, picker, close));
   topLayer(anchor instanceof Element ? anchor : null).append(picker);
-  place(picker, anchor, { prefer: "above" });
+  place(picker, anchor, { prefer: "above", align: opener.closest(".message-tools") ? "end" : "start" });
   document.addEventListener("pointerdown", outside, true);
   closeOpen = close;
   const first = picker.querySelector(".emoji");

@@ -21,93 +21,128 @@ function choices(component, { state }) {
   return [];
 }
 
-/**
- * Draws a select. Returns {element, values(): [value]}.
- * onCommit(values) is called when a choice is made (one value), or when the list closes with other values than before (several).
- */
-export function selectField(component, context, { disabled = false, onCommit = () => {}, labelledBy = null } = {}) {
-  const offered = choices(component, context);
-  const least = component.min_values ?? 1;
-  const most = component.max_values ?? 1;
-  const many = most > 1;
-  const chosen = new Set([...(component.options ?? []).filter((option) => option.default).map((option) => option.value), ...(component.default_values ?? []).map(({ id }) => id)]);
-  const face = h("span.select-face");
-  const valueId = freshId("select");
-  face.id = valueId;
-  const button = h("button.select", { type: "button", disabled, "aria-haspopup": "listbox", "aria-expanded": "false", "aria-labelledby": labelledBy ? `${labelledBy} ${valueId}` : null, dataset: { focus: component.custom_id } }, face, icon("down"));
-  const placeholder = component.placeholder ?? "Make a selection";
+/** onCommit(values) is called when one value is chosen; where several may be, when the list closes with other values than before. */
+export class Select {
+  #offered;
+  #least;
+  #most;
+  #placeholder;
+  #onCommit;
+  #chosen; // a Set of values
+  #before = []; // what was chosen when the list opened
+  #list = null; // while it is open
+  #box = null;
 
-  const showFace = () => {
-    const picked = offered.filter((item) => chosen.has(item.value));
-    fill(face, picked.length ? picked.map((item) => item.label).join(", ") : h("span.select-placeholder", {}, placeholder));
+  constructor(component, context, { disabled = false, onCommit = () => {}, labelledBy = null } = {}) {
+    this.#offered = choices(component, context);
+    this.#least = component.min_values ?? 1;
+    this.#most = component.max_values ?? 1;
+    this.#placeholder = component.placeholder ?? "Make a selection";
+    this.#onCommit = onCommit;
+    this.#chosen = new Set([...(component.options ?? []).filter((option) => option.default).map((option) => option.value), ...(component.default_values ?? []).map(({ id }) => id)]);
+    this.face = h("span.select-face", { id: freshId("select") });
+    this.button = h("button.select", {
+      type: "button", disabled, "aria-haspopup": "listbox", "aria-expanded": "false",
+      "aria-labelledby": labelledBy ? `${labelledBy} ${this.face.id}` : null,
+      dataset: { focus: component.custom_id },
+      onclick: () => !this.#list && this.#open(),
+      onkeydown: (event) => this.#list && this.#onKey(event),
+    }, this.face, icon("down"));
+    this.element = h("div.select-field", {}, this.button);
+    this.#showFace();
+  }
+
+  get values() {
+    return [...this.#chosen];
+  }
+
+  focus() {
+    this.button.focus();
+  }
+
+  get #many() {
+    return this.#most > 1;
+  }
+
+  #showFace() {
+    const picked = this.#offered.filter((item) => this.#chosen.has(item.value));
+    fill(this.face, picked.length ? picked.map((item) => item.label).join(", ") : h("span.select-placeholder", {}, this.#placeholder));
+  }
+
+  #open() {
+    this.#before = this.values;
+    this.#list = new Listbox({ label: this.#placeholder, owner: this.button, multiple: this.#many, onPick: (item) => this.#pick(item) });
+    const done = this.#many ? h("button.button.button-primary.select-done", { type: "button", onclick: () => this.#close() }, "Done") : null;
+    this.#box = h("div.select-popup", {}, this.#list.element, done);
+    topLayer(this.button).append(this.#box);
+    this.#box.style.setProperty("min-width", `${this.button.offsetWidth}px`);
+    this.#drawList(Math.max(0, this.#offered.findIndex((item) => this.#chosen.has(item.value))));
+    place(this.#box, this.button);
+    this.button.setAttribute("aria-expanded", "true");
+    this.button.setAttribute("aria-controls", this.#list.id);
+    document.addEventListener("pointerdown", this.#onOutside, true);
+  }
+
+  #drawList(active) {
+    const full = this.#many && this.#chosen.size >= this.#most;
+    this.#list.show(this.#offered.map((item) => {
+      const selected = this.#chosen.has(item.value);
+      return { ...item, selected, disabled: full && !selected, hint: selected ? "✓" : null };
+    }), active);
+  }
+
+  #pick(item) {
+    if (this.#many) {
+      if (!this.#chosen.delete(item.value)) this.#chosen.add(item.value);
+      this.#drawList(this.#offered.findIndex((other) => other.value === item.value));
+      return;
+    }
+    this.#chosen = new Set([item.value]);
+    this.#close();
+  }
+
+  /** Takes what is chosen. */
+  #close() {
+    this.#fold();
+    this.button.focus({ preventScroll: true });
+    const same = this.#many && this.#before.length === this.#chosen.size && this.#before.every((value) => this.#chosen.has(value));
+    // Picking the same single value again is a choice too, as it is on Discord.
+    if (this.#chosen.size >= this.#least && !same) this.#onCommit(this.values);
+  }
+
+  /** Goes back to what was chosen before. */
+  #cancel() {
+    this.#chosen = new Set(this.#before);
+    this.#fold();
+  }
+
+  #fold() {
+    this.#box.remove();
+    this.#list = this.#box = null;
+    document.removeEventListener("pointerdown", this.#onOutside, true);
+    this.button.setAttribute("aria-expanded", "false");
+    this.button.removeAttribute("aria-activedescendant");
+    this.#showFace();
+  }
+
+  #onOutside = (event) => {
+    if (this.#box.contains(event.target)) return;
+    if (this.#many) this.#close();
+    else this.#cancel();
+    // The click that closes the list must not open it again.
+    if (this.button.contains(event.target)) this.button.addEventListener("click", (click) => click.stopImmediatePropagation(), { once: true, capture: true });
   };
 
-  const open = () => {
-    const before = [...chosen].sort().join("\n");
-    const list = new Listbox({ label: placeholder, owner: button, multiple: many, onPick: (item) => pick(item) });
-    const done = many ? h("button.button.button-primary.select-done", { type: "button", onclick: () => close() }, "Done") : null;
-    const box = h("div.select-popup", {}, list.element, done);
-    const draw = (active) => list.show(offered.map((item) => ({ ...item, selected: chosen.has(item.value), disabled: many && !chosen.has(item.value) && chosen.size >= most, hint: chosen.has(item.value) ? "✓" : null })), active);
-    const pick = (item) => {
-      if (many) {
-        if (!chosen.delete(item.value)) chosen.add(item.value);
-        draw(offered.findIndex((other) => other.value === item.value));
-      } else {
-        chosen.clear();
-        chosen.add(item.value);
-        close();
-      }
-    };
-    const close = () => {
-      box.remove();
-      document.removeEventListener("pointerdown", outside, true);
-      button.removeEventListener("keydown", onKey);
-      button.setAttribute("aria-expanded", "false");
-      button.removeAttribute("aria-activedescendant");
-      showFace();
-      button.focus({ preventScroll: true });
-      // Picking the same single value again is a choice too, as it is on Discord.
-      if (chosen.size >= least && (!many || [...chosen].sort().join("\n") !== before)) onCommit([...chosen]);
-    };
-    const cancel = () => {
-      chosen.clear();
-      before.split("\n").filter(Boolean).forEach((value) => chosen.add(value));
-      box.remove();
-      document.removeEventListener("pointerdown", outside, true);
-      button.removeEventListener("keydown", onKey);
-      button.setAttribute("aria-expanded", "false");
-      showFace();
-    };
-    const outside = (event) => {
-      if (box.contains(event.target)) return;
-      if (many) close();
-      else cancel();
-      // The click that closes the list must not open it again.
-      if (button.contains(event.target)) button.addEventListener("click", (click) => click.stopImmediatePropagation(), { once: true, capture: true });
-    };
-    const onKey = (event) => {
-      if (list.move(event.key)) event.preventDefault();
-      else if (event.key === "Enter" || event.key === " ") {
-        event.preventDefault();
-        list.pick();
-      } else if (event.key === "Escape") {
-        event.preventDefault();
-        event.stopPropagation();
-        if (many) close();
-        else cancel();
-      } else if (event.key === "Tab") cancel();
-    };
-    topLayer(button).append(box);
-    box.style.setProperty("min-width", `${button.offsetWidth}px`);
-    draw(Math.max(0, offered.findIndex((item) => chosen.has(item.value))));
-    place(box, button);
-    button.setAttribute("aria-expanded", "true");
-    button.setAttribute("aria-controls", list.id);
-    button.addEventListener("keydown", onKey);
-    document.addEventListener("pointerdown", outside, true);
-  };
-
-  button.addEventListener("click", () => button.getAttribute("aria-expanded") !== "true" && open());
-  showFace();
-  return { element: h("div.select-field", {}, button), values: () => [...chosen], focus: () => button.focus() };
+  #onKey(event) {
+    if (this.#list.move(event.key)) event.preventDefault();
+    else if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      this.#list.pick();
+    } else if (event.key === "Escape") {
+      event.preventDefault();
+      event.stopPropagation();
+      if (this.#many) this.#close();
+      else this.#cancel();
+    } else if (event.key === "Tab") this.#cancel();
+  }
 }

@@ -1,6 +1,6 @@
 // The left column: channels with their threads and what is unread, and the members that one can play. The right column: who is here.
 
-import { appBadge, avatar, coloredName } from "./avatar.js";
+import { avatar, coloredName } from "./avatar.js";
 import { byId, fill, h } from "./dom.js";
 import { icon } from "./icons.js";
 import { memberMenu } from "./menus.js";
@@ -62,7 +62,7 @@ export function drawMembers(context) {
       },
     },
     h("span.face", {}, avatar(member), h("span.presence", { class: offline ? "presence-off" : "" })),
-    h("span.member-text", {}, h("span.member-name", {}, coloredName(member), appBadge(member)), h("small", {}, memberNote(member, state))),
+    h("span.member-text", {}, h("span.member-name", {}, coloredName(member)), h("small", {}, memberNote(member, state))),
     ));
   };
   const people = state.cast;

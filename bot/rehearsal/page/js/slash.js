@@ -154,7 +154,7 @@ export class SlashForm {
     this.#panel.show({
       owner: this.#more,
       head: this.#head(null),
-      items: fitting.length ? [{ heading: "Optional" }, ...fitting.map((option) => ({ label: option.name, description: option.description, option }))] : [],
+      items: fitting.length ? [{ heading: "Optional" }, ...fitting.map((option) => ({ label: option.name, description: option.description, hint: rule(option), option }))] : [],
       active: typed && fitting.length ? 0 : -1,
       onPick: ({ option }) => {
         const pill = this.#add(option);

@@ -7,6 +7,7 @@
 //   "commands"  {}     "presence" {online}
 //   "timeline"  {channelId}              a channel's messages were replaced
 //   "older"     {channelId, messages}    older messages were put in front
+//   "dismissed" {}                       an ephemeral message was put away
 //   "message"   {kind: "create" | "update" | "delete", channelId, message}
 
 import { compareIds } from "./snowflake.js";
@@ -33,7 +34,12 @@ export class State extends EventTarget {
   channelId = null; // the channel that is looked at
   timelines = new Map(); // channel id -> {messages: [Message] oldest first, complete: bool}
   unread = new Map(); // channel id -> {count, firstId}
-  dismissed = new Set(); // ids of ephemeral messages that were put away
+  dismissed; // ids of ephemeral messages that were put away
+
+  constructor(dismissed = []) {
+    super();
+    this.dismissed = new Set(dismissed);
+  }
 
   #emit(type, detail = {}) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
@@ -128,6 +134,14 @@ export class State extends EventTarget {
   dismiss(message) {
     this.dismissed.add(message.id);
     this.#remove(message.channel_id, message.id);
+    this.#emit("dismissed");
+  }
+
+  /** A deferred answer that will not come any more: its time is over. */
+  giveUp(messageId) {
+    for (const [channelId, { messages }] of this.timelines) {
+      if (messages.some((message) => message.id === messageId && isLoading(message))) this.#update({ id: messageId, channel_id: channelId, interaction_failed: true });
+    }
   }
 
   #create(message) {

@@ -40,13 +40,13 @@ export function levelsOf(channels, buckets = BUCKETS) {
 /** Levels for a number of bars: the loudest of those that fall into each, with the differences stretched so that they can be seen. */
 export function barsOf(levels, count) {
   const quietest = levels.reduce((least, value) => Math.min(least, value), 1);
-  const floor = Math.min(quietest, 0.6) * 0.7;
+  const floor = Math.min(quietest, 0.6) * 0.5;
   return Array.from({ length: count }, (_, bar) => {
     const from = Math.floor((bar * levels.length) / count);
     const to = Math.max(from + 1, Math.floor(((bar + 1) * levels.length) / count));
     let most = 0;
     for (let at = from; at < to; at += 1) most = Math.max(most, levels[at]);
-    return Math.max(0, (most - floor) / (1 - floor)) ** 1.3;
+    return Math.max(0, (most - floor) / (1 - floor)) ** 1.1;
   });
 }
 

@@ -1,0 +1,163 @@
+"""The page in headless Chromium, on a real stage in this process, with the house bot in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+
+from bot.rehearsal.app import Stage, StageOptions
+from bot.rehearsal.visitor import Visitor
+
+WAIT_S = 30.0
+WAIT_MS = 10_000
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+LAUNCH = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+]
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One event loop for all that is in this folder: the browser and the stage are shared."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: install one (apt install chromium), or name it in the variable CHROMIUM")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=LAUNCH)
+        yield browser
+        await browser.close()
+
+
+async def start_house_bot(stage: Stage) -> asyncio.subprocess.Process:
+    addresses = (f"{stage.url}/api/v10", f"{stage.url.replace('http', 'ws')}/gateway", stage.options.token)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(HERE / "house_bot.py"), *addresses, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(WAIT_S):
+        assert (await process.stdout.readline()).strip() == b"ready"
+    return process
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    """One stage with the house bot on it for all tests; each clears the channels it finds."""
+    async with Stage(StageOptions(data=tmp_path_factory.mktemp("stage"), port=0)) as stage:
+        bot = await start_house_bot(stage)
+        try:
+            yield stage
+        finally:
+            await end(bot)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def alice(stage: Stage) -> AsyncIterator[Visitor]:
+    """A member beside the browser: uses commands without the page's help. The channels are empty when a test begins."""
+    clear(stage)
+    async with Visitor(stage.url, "alice") as visitor:
+        yield visitor
+
+
+def clear(stage: Stage) -> None:
+    for channel_id, messages in stage.backend.messages.items():
+        for message_id in list(messages):
+            stage.backend.delete_message(channel_id, message_id)
+
+
+@dataclass
+class Chat:
+    """The page as a person finds it, with what a test often does. ``complaints``: what the console said that was not information."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+    @property
+    def composer(self) -> Any:
+        return self.page.get_by_role("combobox", name="Message")
+
+    @property
+    def messages(self) -> Any:
+        return self.page.locator(".message")
+
+    @property
+    def last(self) -> Any:
+        return self.messages.last
+
+    async def play(self, name: str) -> None:
+        """Become another member."""
+        await self.page.locator(f"#cast input[value={name}]").check(force=True)
+        await self.page.locator(f"#cast input[value={name}]:checked").wait_for()
+
+    async def use(self, line: str) -> None:
+        """Type a command with its options as one line, and send it."""
+        await self.composer.fill(f"{line} ")
+        await self.page.locator(".slash").wait_for()
+        await self.page.keyboard.press("Enter")
+
+
+async def open_chat(browser: Browser, stage: Stage, **options: Any) -> tuple[Chat, BrowserContext]:
+    context = await browser.new_context(**options)
+    context.set_default_timeout(WAIT_MS)
+    page = await context.new_page()
+    chat = Chat(page)
+
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            chat.complaints.append(f"{message.type}: {message.text}")
+
+    page.on("console", on_console)
+    page.on("pageerror", lambda error: chat.complaints.append(f"exception: {error}"))
+    await page.goto(stage.url)
+    await page.locator("#cast input:checked").wait_for(state="attached")
+    await page.locator('#log[aria-busy="false"]').wait_for(state="attached")
+    return chat, context
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def chat(browser: Browser, stage: Stage, alice: Visitor) -> AsyncIterator[Chat]:
+    """The page on a desktop, as alice. Whatever the console complained about fails the test."""
+    chat, context = await open_chat(browser, stage, viewport=DESKTOP)
+    yield chat
+    await context.close()
+    assert chat.complaints == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def phone(browser: Browser, stage: Stage, alice: Visitor) -> AsyncIterator[Chat]:
+    """The page on a phone, as alice."""
+    chat, context = await open_chat(browser, stage, viewport=PHONE, device_scale_factor=2, has_touch=True, is_mobile=True)
+    yield chat
+    await context.close()
+    assert chat.complaints == []
