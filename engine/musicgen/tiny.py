@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 _WORDS = ("techno", "house", "dark", "driving", "deep", "acid", "bass", "kick", "hats", "at", "bpm", "Alice", "hash", "with", "and")
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.,!?'&/"
@@ -128,11 +129,26 @@ def _make_lively(model: Any) -> None:
     for name, parameter in model.decoder.named_parameters():
         if "norm" not in name:
             parameter.normal_(0.0, 0.5 if "embed" in name else 1.5 * parameter.shape[-1] ** -0.5)
-    for layer in model.audio_encoder.quantizer.layers:
-        layer.codebook.embed.normal_()
+    codec = model.audio_encoder
+    for name, parameter in codec.named_parameters():
+        if "bias" in name:
+            parameter.zero_()  # so that what comes out follows what goes in
+    seconds = torch.linspace(0, 4, 4 * codec.config.sampling_rate)
+    audio = torch.rand_like(seconds).sub(0.5) * (-20 * (seconds % 0.3)).exp() + 0.3 * (440 * seconds * (1 + seconds)).sin()
+    residual = codec.encoder(audio[None, None])  # (1, width, T)
+    _scale(codec.encoder.layers[-1], 1 / residual.std())
+    residual = codec.encoder(audio[None, None])
+    for layer in codec.quantizer.layers:
+        frames = torch.randperm(residual.shape[-1])[: codec.config.codebook_size]
+        layer.codebook.embed.copy_(residual[0, :, frames].T)
         layer.codebook.embed_avg.copy_(layer.codebook.embed)
-    codes = torch.randint(model.config.decoder.vocab_size, (1, 1, 4, 100))
-    audio = model.audio_encoder.decode(codes, [None]).audio_values
-    last = model.audio_encoder.decoder.layers[-1].conv
-    last.parametrizations.weight.original0.mul_(0.1 / (audio.std() + 1e-8))  # g of weight norm: loudness about −20 dBFS
-    last.bias.zero_()
+        residual = residual - layer.decode(layer.encode(residual))
+        residual += 0.3 * torch.randn_like(residual)  # a frame that is its own code leaves nothing to the next codebook
+    codes = torch.randint(codec.config.codebook_size, (1, 1, 4, 100))
+    _scale(codec.decoder.layers[-1], 0.1 / codec.decode(codes, [None]).audio_values.std())  # about −20 dBFS
+
+
+def _scale(convolution: Any, gain: Tensor) -> None:
+    """Multiply what an EnCodec convolution gives, by its weight norm's g."""
+    convolution.conv.parametrizations.weight.original0.mul_(gain)
+    convolution.conv.bias.zero_()

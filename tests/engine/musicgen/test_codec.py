@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from engine.musicgen import codec as codec_module
+from engine.musicgen.generate import MusicGen
+
+
+@pytest.mark.parametrize("kind", ["tiny", "tiny_stereo"])
+@pytest.mark.parametrize("way", ["encodec", "any codec"])
+def test_decoding_in_pieces_equals_decoding_at_once(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kind: str, way: str
+) -> None:
+    codec = request.getfixturevalue(kind).codec
+    codes = torch.randint(codec.card, (codec.num_codebooks, 430), generator=torch.Generator().manual_seed(2))
+    at_once = codec.decode(codes)
+    monkeypatch.setattr(codec_module, "_PIECE_FRAMES", 90)
+    monkeypatch.setattr(codec, "_by_layer", way == "encodec")
+    in_pieces = codec.decode(codes)
+    assert in_pieces.shape == at_once.shape == (codec.channels, 430 * codec.hop_samples)
+    assert (in_pieces - at_once).abs().max() < 1e-5
+
+
+def test_four_minutes_are_decoded(tiny: MusicGen) -> None:
+    codes = torch.randint(tiny.card, (4, 12_000), generator=torch.Generator().manual_seed(2))
+    audio = tiny.codec.decode(codes)
+    assert audio.shape == (1, 240 * 32_000)
+    assert audio.isfinite().all()
+
+
+def test_encoding_gives_whole_frames(tiny: MusicGen, some_audio: Callable[..., Tensor]) -> None:
+    assert tiny.codec.encode(some_audio(1.0)).shape == (4, 50)
+    assert tiny.codec.encode(some_audio(1.0)[:, :-1]).shape == (4, 50)  # the last frame is filled up
+    assert tiny.codec.hop_samples == 640
+    assert tiny.codec.frame_rate == 50
+
+
+def test_left_and_right_alternate_and_stay_apart(tiny_stereo: MusicGen, some_audio: Callable[..., Tensor]) -> None:
+    left, right = some_audio(0.5, 1), some_audio(0.5, 2)
+    codes = tiny_stereo.codec.encode(torch.cat([left, right]))
+    swapped = tiny_stereo.codec.encode(torch.cat([right, left]))
+    assert codes.shape == (8, 25)
+    assert torch.equal(codes[0::2], swapped[1::2])
+    assert torch.equal(codes[1::2], swapped[0::2])
+    assert not torch.equal(codes[0::2], codes[1::2])
+    assert torch.equal(tiny_stereo.codec.decode(codes).flip(0), tiny_stereo.codec.decode(swapped))
+
+
+def test_what_cannot_be_encoded_is_refused(tiny: MusicGen) -> None:
+    with pytest.raises(ValueError, match="1 channel"):
+        tiny.codec.encode(torch.zeros(2, 640))
+    with pytest.raises(ValueError, match="no audio"):
+        tiny.codec.encode(torch.zeros(1, 0))
