@@ -48,6 +48,7 @@ You are alice, a DJ, in a chat that behaves like Discord; it is a rehearsal of i
 class DemoOptions:
     data: Path
     port: int = 8070
+    """Where the page is; 0 takes any free port."""
     checkpoint: str = "pocket"
 
 
@@ -66,7 +67,7 @@ class Demo:
             log.replace(log.with_suffix(".log.1"))
         token, engine_token = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         port, engine_port = free_port(options.port), free_port()
-        if port != options.port:
+        if options.port and port != options.port:
             say(f"port {options.port} is taken: the page is on {port} this time")
         self.url = f"http://127.0.0.1:{port}"
         self.engine_url = f"http://127.0.0.1:{engine_port}"
@@ -88,10 +89,10 @@ class Demo:
                 await child.start()
                 stack.push_async_callback(child.stop)
             await self.stage_ready()
+            self.say("the engine loads its model")
+            await self.engine_ready()
             await self.bot.start()
             stack.push_async_callback(self.bot.stop)
-            self.say("waiting for the engine to load its model, and for the bot to log in")
-            await self.engine_ready()
             await self.bot_ready()
             self._running = stack.pop_all()
         return self

@@ -107,6 +107,7 @@ class Rest:
         if path in ("/gateway", "/gateway/bot"):
             limits = {"total": 1000, "remaining": 999, "reset_after": 86_400_000, "max_concurrency": 1}
             return _json({"url": self.gateway_url, "shards": 1, "session_start_limit": limits})
+        self._check_token(path)
         self._check_rights(path, body, files, request.method)
         repeated = self._repeated(request.method, path, body)
         answer = repeated or router.dispatch(
@@ -158,6 +159,12 @@ class Rest:
         descriptions = {str(item.get("id")): item.get("description") for item in described if isinstance(item, dict)}
         names = sorted(received, key=_file_index)
         return body, [UploadedFile(*received[name], descriptions.get(str(_file_index(name)))) for name in names]
+
+    def _check_token(self, path: str) -> None:
+        """An expired interaction token is no webhook's token any more; Discord says so with 401, not with 'unknown webhook'."""
+        match = re.match(r"/webhooks/(\d+)/([^/]+)", path)
+        if match and int(match[1]) == self.backend.application_id and match[2] not in self.backend.interaction_tokens:
+            raise BackendError(401, 50027, "Invalid Webhook Token")
 
     def _check_rights(self, path: str, body: Any, files: list[UploadedFile], method: str) -> None:
         """What Discord refuses and SimCord lets through. An answer to an interaction may carry files and embeds (discord-api-docs#5316)."""

@@ -22,6 +22,7 @@ import aiohttp
 Json = dict[str, Any]
 T = TypeVar("T")
 EPHEMERAL = 1 << 6
+LOADING = 1 << 7
 
 
 class RefusedError(Exception):
@@ -203,6 +204,24 @@ class Visitor:
         await self.until(lambda: used.state in ("answered", "failed"), f"an answer ({used.states})", wait_s=wait_s)
         return used
 
+    async def clip(self, used: Used, *, reactions: int = 5, wait_s: float | None = None) -> Json:
+        """The finished clip that ``used`` led to: a message with audio and the rating scale. Raises RefusedError with the bot's words."""
+
+        def finished() -> Json | None:
+            message = used.message
+            if used.state == "failed":
+                raise RefusedError("the application did not respond")
+            if message is None or message["flags"] & LOADING:
+                return None
+            if audio_of(message) is None:
+                only_words = used.state == "answered" and bool(message["content"]) and not message["embeds"]
+                if "⚠️" in text_of(message) or only_words:
+                    raise RefusedError(text_of(message))
+                return None
+            return message if len(message["reactions"]) >= reactions else None
+
+        return await self.until(finished, "a finished clip", wait_s=wait_s)
+
     async def _read(self) -> None:
         try:
             async for frame in self._socket:
@@ -305,6 +324,16 @@ def files_of(message: Json) -> list[Json]:
             medium["url"] for medium in (component.get("file"), component.get("media")) if isinstance(medium, dict) and "url" in medium
         ]
     return files + [{"filename": url.rpartition("/")[2], "url": url, "content_type": None} for url in shown]
+
+
+def audio_of(message: Json) -> Json | None:
+    """The clip or track in a message, if there is one."""
+    endings = (".mp3", ".ogg", ".wav", ".flac")
+    return next((file for file in files_of(message) if file["filename"].endswith(endings)), None)
+
+
+def picture_of(message: Json) -> Json | None:
+    return next((file for file in files_of(message) if file["filename"].endswith(".png")), None)
 
 
 def reactions_of(message: Json) -> dict[str, int]:

@@ -121,7 +121,7 @@ async def test_an_expired_token_is_refused_and_the_bot_can_still_post(alice: Vis
         used = await alice.slash("slow", seconds=0.8)
     finally:
         bot_stage.backend.token_lifetime_s = 900.0
-    await tiny_bot.hears("token expired 10015")
+    await tiny_bot.hears("token expired 50027")
     await alice.until(lambda: any(m["content"] == "too late, so here" for m in alice.messages.values()), "the message instead")
     assert used.states == ["sent", "thinking", "failed"]
     history = await alice.ask("history", channel_id=alice.channel_id(None), before=None, limit=10)

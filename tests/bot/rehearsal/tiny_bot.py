@@ -99,7 +99,7 @@ async def slow(interaction: discord.Interaction, seconds: float) -> None:
     await asyncio.sleep(seconds)
     try:
         await interaction.followup.send("in time")
-    except discord.NotFound as error:
+    except discord.HTTPException as error:
         print(f"token expired {error.code}", flush=True)
         await interaction.channel.send("too late, so here")
 
