@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from engine.api import MAX_TRACK_BYTES, MAX_TRACK_SECONDS
 from engine.music import words
+from engine.music.au import AuReader
 from engine.music.sandbox import (
     DECODE_OPTIONS,
     PROBE_OPTIONS,
@@ -47,7 +47,6 @@ _EXCERPTS, _EXCERPT_SECONDS = 8, 10.0
 _PREROLL_SECONDS = 1.0  # MP3's bit reservoir and Opus' 80 ms need a run-up, else the first moments after a seek are wrong
 _NO_INDEX = (b"\xff\xf1", b"\xff\xf9", b"\x0bw", b"#!AMR", b"G", b"\x00\x00\x01\xba", b"\x30\x26\xb2\x75")
 """First bytes of ADTS AAC, AC-3, AMR, MPEG-TS, MPEG-PS and ASF, where a seek lands at a guess: they are decoded from their beginning."""
-_LOUDEST = 8.0  # MP3s of loud masters overshoot 1.0, floats may lie 18 dB above it; beyond is damage
 _USUAL_RATES = "8000|11025|12000|16000|22050|24000|32000|44100|48000|88200|96000"
 
 
@@ -132,7 +131,7 @@ def probe(data: bytes, *, name: str = "upload") -> TrackFacts:
     promised_s = promised.duration_s if promised.complete else real_s
     if real_s < 0.5 * promised_s:
         raise AudioError(
-            f"{label} breaks off: of {words.length(promised_s)} only {words.length(real_s)} can be played. "
+            f"{label} breaks off: of {words.length(promised_s)} only the first {words.length(real_s)} can be played. "
             "The upload or the file is damaged; upload it again, or export it anew."
         )
     complete = real_s >= promised_s - max(0.5, 0.01 * promised_s)
@@ -162,7 +161,7 @@ def decode(
         raise AudioError("The part of the track to use must begin at 0 s or later and be longer than 0 s.")
     if duration_s is not None and duration_s > max_seconds:
         raise AudioError(f"That is too much at once: use at most {words.length(max_seconds)} of a track.")
-    reader = _AuReader(keep=True)
+    reader = AuReader(keep=True)
     with private_file(data) as path:
         wanted_s = duration_s if duration_s is not None else max_seconds + 1.0
         _ffmpeg(path, label, start_s, wanted_s, reader, seek=not data.startswith(_NO_INDEX))
@@ -172,7 +171,7 @@ def decode(
                 ends = words.length(facts.duration_s)
                 raise AudioError(f"There is nothing at {words.length(start_s)}: {label} ends at {ends}. Choose an earlier point.")
             raise _broken(label)
-    audio = reader.audio()
+    audio = Audio(reader.samples(), reader.sample_rate)
     if duration_s is None and audio.duration_s > max_seconds:
         raise AudioError(f"{label} is longer than {words.length(max_seconds)}: name the part of it to use.")
     return audio
@@ -255,7 +254,7 @@ def _ffprobe(path: str, label: str) -> TrackFacts:
     )
 
 
-def _ffmpeg(path: str, label: str, start_s: float, duration_s: float, reader: _AuReader, *, seek: bool) -> None:
+def _ffmpeg(path: str, label: str, start_s: float, duration_s: float, reader: AuReader, *, seek: bool) -> None:
     """Decodes ``[start_s, start_s + duration_s)`` to float32, mono or stereo, at a usual rate. Raises AudioError on overrun."""
     preroll_s = min(start_s, _PREROLL_SECONDS) if seek else start_s
     arguments = [
@@ -271,63 +270,9 @@ def _ffmpeg(path: str, label: str, start_s: float, duration_s: float, reader: _A
     _refuse_overrun(run("ffmpeg", arguments, reader, Limits()), label)
 
 
-class _AuReader:
-    """Takes an AU stream piece by piece: header (24 bytes or more, big-endian: magic, offset, size, encoding, rate, channels), float32.
-
-    Keeps the samples, or only their number and peak: a whole track then needs no memory.
-    """
-
-    def __init__(self, *, keep: bool) -> None:
-        self._keep = keep
-        self._pending = bytearray()  # the header, then what is less than one sample
-        self._offset: int | None = None
-        self._pieces: list[NDArray[np.float32]] = []
-        self._values = 0
-        self._sample_rate, self._channels = 1, 1
-        self.peak = 0.0
-
-    def __call__(self, piece: bytes) -> None:
-        self._pending += piece
-        if self._offset is None:
-            if len(self._pending) < 24:
-                return
-            magic, offset, _, encoding, self._sample_rate, self._channels = struct.unpack(">4s5I", self._pending[:24])
-            assert magic == b".snd"
-            assert encoding == 6, encoding  # 32-bit float
-            self._offset = int(offset)
-        if self._offset > 0:
-            skipped = min(self._offset, len(self._pending))
-            del self._pending[:skipped]
-            self._offset -= skipped
-        whole = len(self._pending) // 4 * 4
-        if whole == 0:
-            return
-        values = np.frombuffer(bytes(self._pending[:whole]), dtype=">f4").astype(np.float32)
-        del self._pending[:whole]
-        np.nan_to_num(values, copy=False, nan=0.0)  # a WAV of floats may hold anything
-        np.clip(values, -_LOUDEST, _LOUDEST, out=values)
-        self._values += len(values)
-        self.peak = max(self.peak, -float(values.min()), float(values.max()))
-        if self._keep:
-            self._pieces.append(values)
-
-    @property
-    def length_samples(self) -> int:
-        return self._values // self._channels
-
-    @property
-    def duration_s(self) -> float:
-        return self.length_samples / self._sample_rate
-
-    def audio(self) -> Audio:
-        count = self.length_samples * self._channels
-        interleaved = np.concatenate(self._pieces)[:count].reshape(-1, self._channels)  # [N, C]
-        return Audio(np.ascontiguousarray(interleaved.T), self._sample_rate)  # [C, N]
-
-
 def _measure(path: str, label: str, start_s: float, duration_s: float) -> tuple[float, float]:
     """Seconds that can be decoded from ``start_s`` on, at most ``duration_s``, and their peak amplitude."""
-    reader = _AuReader(keep=False)
+    reader = AuReader(keep=False)
     _ffmpeg(path, label, start_s, duration_s, reader, seek=True)
     return reader.duration_s, reader.peak
 
