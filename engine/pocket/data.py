@@ -1,0 +1,117 @@
+"""Stage `data`: renders the synthesised tracks to a folder, and reads them back. The sound itself is in synth/.
+
+OUT/data/train/acid_00000.npy    int16 [N], memory-mapped when read
+OUT/data/train/acid_00000.json   the track's facts; written last, so its presence means that the track is whole
+OUT/data/held_out/…              seeds that training never sees, all manners, the held-out ones among them
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.pocket.files import FigureLog, write_atomically, write_json
+from engine.pocket.synth import MANNERS, TRAINING_MANNERS, Track, caption, render_track
+
+HELD_OUT_FIRST_SEED = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class TrackFacts:
+    """A stored track: what it is, and where its samples are."""
+
+    name: str
+    manner: str
+    seed: int
+    beat_frames: int
+    key: str
+    bars: int
+    kick_bars: tuple[int, ...]
+    tags: tuple[str, ...]
+    folder: Path
+
+    @property
+    def bpm(self) -> float:
+        """Exact tempo."""
+        return 3000 / self.beat_frames
+
+    def samples(self) -> NDArray[np.int16]:
+        """`[N]` int16, mapped from disk."""
+        mapped: NDArray[np.int16] = np.load(self.folder / f"{self.name}.npy", mmap_mode="r", allow_pickle=False)
+        return mapped
+
+    def crop(self, start: int, length: int) -> Tensor:
+        """`[length]` float32 from sample `start`, zeros past the end."""
+        x = np.zeros(length, np.float32)
+        part = self.samples()[start : start + length]
+        x[: len(part)] = part / np.float32(32768)
+        return torch.from_numpy(x)
+
+    def caption(self, rng: np.random.Generator) -> str:
+        """Words for this track, varied by `rng`."""
+        return caption(self.manner, self.beat_frames, self.key, self.tags, rng)
+
+
+def store(track: Track, folder: Path, rng: np.random.Generator) -> TrackFacts:
+    """Writes a rendered track; atomic, samples before facts."""
+    name = f"{track.manner}_{track.seed:07d}"
+    samples = np.round(track.samples * 32767).astype(np.int16)
+
+    def write(path: Path) -> None:
+        with path.open("wb") as f:
+            np.save(f, samples, allow_pickle=False)
+
+    write_atomically(folder / f"{name}.npy", write)
+    facts = TrackFacts(name, track.manner, track.seed, track.beat_frames, track.key, track.bars, track.kick_bars, track.tags, folder)
+    record = asdict(facts)
+    del record["folder"]
+    record |= {"bpm": track.bpm, "downbeats_s": track.downbeats_s, "captions": [facts.caption(rng) for _ in range(4)]}
+    write_json(folder / f"{name}.json", record)
+    return facts
+
+
+def read_facts(path: Path) -> TrackFacts:
+    """One track's JSON → facts."""
+    r = json.loads(path.read_text(encoding="utf-8"))
+    return TrackFacts(
+        r["name"], r["manner"], r["seed"], r["beat_frames"], r["key"], r["bars"], tuple(r["kick_bars"]), tuple(r["tags"]), path.parent
+    )
+
+
+def stored_tracks(folder: Path) -> list[TrackFacts]:
+    """All whole tracks of a folder, by seed and manner: never in the disk's order, and any beginning has all manners."""
+    return sorted((read_facts(p) for p in folder.glob("*.json")), key=lambda t: (t.seed, t.manner))
+
+
+def planned(tracks: int, held_out: int) -> Iterator[tuple[str, str, int]]:
+    """(split, manner, seed) for the whole data set, manners in turn, so that any beginning of it is balanced."""
+    for i in range(held_out):
+        for manner in MANNERS:
+            yield "held_out", manner, HELD_OUT_FIRST_SEED + i
+    for i in range(-(-tracks // len(TRAINING_MANNERS))):
+        for manner in TRAINING_MANNERS:
+            yield "train", manner, i
+
+
+def build(out: Path, *, tracks: int, held_out: int, bars: int = 16) -> None:
+    """Renders what is still missing. `held_out` counts tracks a manner."""
+    log, seconds, rendered, skipped = FigureLog(out / "data.jsonl"), 0.0, 0, 0
+    for split, manner, seed in planned(tracks, held_out):
+        folder = out / "data" / split
+        if (folder / f"{manner}_{seed:07d}.json").exists():
+            skipped += 1
+            continue
+        track = render_track(manner, seed, bars=bars)
+        store(track, folder, np.random.default_rng([seed, len(manner)]))
+        seconds += len(track.samples) / 32_000
+        rendered += 1
+        if rendered % 200 == 0:
+            log.write(stage="data", rendered=rendered, skipped=skipped, audio_s=round(seconds))
+    log.write(stage="data", rendered=rendered, skipped=skipped, audio_s=round(seconds), done=True)

@@ -1,0 +1,99 @@
+"""From the stages' checkpoints to the shipped folder: a transformers MusicGen, in half precision, that loads like any other.
+
+weights/  config.json  generation_config.json  model.safetensors  preprocessor_config.json  tokenizer.json  tokenizer_config.json  README.md
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import EncodecFeatureExtractor, MusicgenConfig, MusicgenDecoderConfig, PreTrainedTokenizerFast
+
+from engine.musicgen.weights import lm_to_transformers
+from engine.pocket import lm_training
+from engine.pocket.codec import PocketCodec
+from engine.pocket.evaluate import DEFAULT_SAMPLING
+from engine.pocket.files import write_atomically
+from engine.pocket.lm import PocketLM, text_config
+
+WEIGHTS = Path(__file__).parent / "weights"
+MAX_BYTES = 30_000_000
+
+
+def package(out: Path, folder: Path = WEIGHTS, *, window_frames: int = 1000) -> Path:
+    """Writes the checkpoints under `out` as a MusicGen folder, but for the card (card.md, filled in by hand from the logs).
+
+    `window_frames`: what the language model has learned to hear at once. Raises ValueError above 30 MB.
+    """
+    model, codec = lm_training.load_trained(out), lm_training.frozen_codec(out)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(out / "tokenizer")
+    write(model, codec, tokenizer, folder, window_frames=window_frames)
+    size = sum(p.stat().st_size for p in folder.iterdir() if p.is_file())
+    if size > MAX_BYTES:
+        raise ValueError(
+            f"{folder} has {size / 1e6:.1f} MB: more than the {MAX_BYTES / 1e6:.0f} MB that may ship; make the networks smaller"
+        )
+    return folder
+
+
+def write(model: PocketLM, codec: PocketCodec, tokenizer: Any, folder: Path, *, window_frames: int) -> None:
+    """The folder itself. config.json, without which nothing loads, comes last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes = model.sizes
+    weights = {
+        f"decoder.{k}": v
+        for k, v in lm_to_transformers(model.lm.state_dict(), num_codebooks=sizes.num_codebooks, num_layers=sizes.num_layers).items()
+    }
+    # T5 ties its embedding under two names; one is enough, since loading ties it again.
+    weights |= {f"text_encoder.{k}": v for k, v in model.text_encoder.state_dict().items() if k != "encoder.embed_tokens.weight"}
+    weights |= {f"audio_encoder.{k}": v for k, v in codec.state_dict().items()}
+    weights |= {f"enc_to_dec_proj.{k}": v for k, v in model.projection.state_dict().items()}
+    half = {k: v.detach().to(torch.float16).contiguous() for k, v in weights.items()}
+    write_atomically(folder / "model.safetensors", lambda p: save_file(half, p, {"format": "pt"}))
+    with tempfile.TemporaryDirectory() as temporary:
+        EncodecFeatureExtractor(feature_size=1, sampling_rate=codec.config.sampling_rate).save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        config(model, codec).save_pretrained(temporary)
+        names = ["preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "config.json"]
+        (folder / "generation_config.json").write_text(json.dumps(generation_settings(sizes.card, window_frames), indent=2) + "\n")
+        for name in names:
+            text = (Path(temporary) / name).read_text(encoding="utf-8")
+            (folder / name).write_text(text, encoding="utf-8")
+
+
+def config(model: PocketLM, codec: PocketCodec) -> MusicgenConfig:
+    """transformers' configuration of the three networks together."""
+    sizes = model.sizes
+    decoder = MusicgenDecoderConfig(
+        vocab_size=sizes.card, max_position_embeddings=2048, num_hidden_layers=sizes.num_layers, ffn_dim=sizes.ffn_width,
+        num_attention_heads=sizes.num_heads, hidden_size=sizes.width, num_codebooks=sizes.num_codebooks, audio_channels=1,
+        pad_token_id=sizes.card, bos_token_id=sizes.card, dropout=0.0, activation_function="gelu", tie_word_embeddings=False,
+    )  # fmt: skip
+    whole = MusicgenConfig(text_encoder=text_config(sizes).to_dict(), audio_encoder=codec.config.to_dict(), decoder=decoder.to_dict())
+    whole.architectures = ["MusicgenForConditionalGeneration"]
+    whole.dtype = "float16"
+    return whole
+
+
+def generation_settings(card: int, window_frames: int) -> dict[str, object]:
+    """generation_config.json: the sampling at which the beat was steadiest is this checkpoint's default."""
+    return {
+        "bos_token_id": card,
+        "decoder_start_token_id": card,
+        "pad_token_id": card,
+        "do_sample": True,
+        "guidance_scale": DEFAULT_SAMPLING.guidance_scale,
+        "temperature": DEFAULT_SAMPLING.temperature,
+        "top_k": DEFAULT_SAMPLING.top_k,
+        "max_length": window_frames,
+    }
+
+
+def stored_weights(folder: Path = WEIGHTS) -> dict[str, torch.Tensor]:
+    """The shipped tensors by name."""
+    return load_file(folder / "model.safetensors")
