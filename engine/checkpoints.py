@@ -161,13 +161,16 @@ def _facts_in(where: Path | str) -> dict[str, Any] | None:
 
 
 def _parameters_in(file: Path) -> int:
-    """Numbers in a safetensors file, from its header: eight bytes of length, then JSON with a shape for each tensor."""
+    """Numbers in a safetensors file, from its header: eight bytes of length, then JSON with a shape for each tensor.
+
+    EnCodec's codebooks are buffers, not parameters, and don't count.
+    """
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if length > 100_000_000:
             raise ValueError(f"{file.name} is no safetensors file")
         header = json.loads(stream.read(length))
-    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__" and ".codebook." not in name)
 
 
 def _downloaded(name: str) -> Path | None:

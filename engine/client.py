@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from types import TracebackType
 from typing import Self, TypeVar
@@ -158,7 +159,12 @@ class EngineClient:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence_s or self._silence_s)
         try:
             async with self._open.request(
-                method, self._url + path, data=data, headers=self._headers, timeout=timeout, allow_redirects=False
+                method,
+                self._url + path,
+                data=None if data is None else io.BytesIO(data),
+                headers=self._headers,
+                timeout=timeout,
+                allow_redirects=False,
             ) as response:
                 body = await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:

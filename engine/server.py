@@ -23,7 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.api import MAX_TRACK_BYTES, Checkpoints, GenerateRequest
 from engine.errors import HTTP_STATUS, EngineError, body_of
@@ -70,10 +70,11 @@ def create_app(settings: EngineSettings | None = None, on_failure: Callable[[Eng
         Route("/metrics", _get_metrics, methods=["GET"]),
         Route("/openapi.json", _get_openapi, methods=["GET"]),
     ]
-    handlers = {EngineError: _on_engine_error, HTTPException: _on_http_error, Exception: _on_any_error}
+    handlers = {EngineError: _on_engine_error, HTTPException: _on_http_error}
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)  # type: ignore[arg-type]  # each takes its own exception
     app.state.engine = engine
     app.state.token = settings.token.get_secret_value()
+    app.add_middleware(LastResort)
     app.add_middleware(Guard, token=app.state.token)
     return app
 
@@ -193,8 +194,9 @@ class Guard:
 
 
 def _allowed(headers: Headers, token: str) -> bool:
+    """Starlette hands headers over as Latin-1, whatever the bytes meant: back to bytes with it."""
     scheme, _, given = headers.get("authorization", "").partition(" ")
-    return not token or (scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode()))
+    return not token or (scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), token.encode()))
 
 
 # Errors.
@@ -209,10 +211,31 @@ async def _on_http_error(_request: Request, error: HTTPException) -> Response:
     return _json(body_of(EngineError("bad_request", f"{message} GET /openapi.json lists what there is.")), status=error.status_code)
 
 
-async def _on_any_error(request: Request, _error: Exception) -> Response:
-    """Starlette logs the traceback through uvicorn after this answer."""
-    log.error("%s %s broke", request.method, request.url.path)
-    return _refuse(EngineError("internal", "Something broke in the engine. Its log says what."))
+class LastResort:
+    """What nobody foresaw: the log gets the traceback, the caller a sentence."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            log.info("%s %s: its client is gone", scope.get("method"), scope.get("path"))
+        except Exception:
+            log.exception("%s %s broke", scope.get("method"), scope.get("path"))
+            if not begun:
+                await _refuse(EngineError("internal", "Something broke in the engine. Its log says what."))(scope, receive, send)
 
 
 def _refuse(error: EngineError) -> Response:

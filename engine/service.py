@@ -168,9 +168,12 @@ class Engine:
             self._batcher.hold()
             try:
                 prepared = await self._prepared(self._prepare, request)
-            except BaseException:
+            except BaseException as error:
                 self._batcher.let_go()
-                raise
+                if isinstance(error, EngineError) or not isinstance(error, Exception):
+                    raise
+                log.exception("take %s broke before the model", request.take_id)
+                raise _broken(request.take_id) from error
         except EngineError as error:
             self.metrics.ended(kind, error.code)
             log.info("take %s (%s) refused: %s", request.take_id, kind, error.code)
@@ -235,7 +238,7 @@ class Engine:
             self._ended(take, kind, error)
         except Exception:
             log.exception("take %s broke after the model", take.id)
-            self._ended(take, kind, EngineError("internal", f"Something broke in the engine. Its log says what, under take {take.id}."))
+            self._ended(take, kind, _broken(take.id))
         else:
             self._finish_s += 0.3 * (time.monotonic() - began - self._finish_s)
             if not take.over:
@@ -254,6 +257,10 @@ class Engine:
 
     async def _prepared(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._preparing, partial(work, *args, **kwargs))
+
+
+def _broken(take_id: str) -> EngineError:
+    return EngineError("internal", f"Something broke in the engine. Its log says what, under take {take_id}.")
 
 
 def _wake() -> None:

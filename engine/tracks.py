@@ -86,9 +86,7 @@ class Tracks:
 
         found = upload.finish()
         if found != sha256:
-            raise EngineError(
-                "bad_request", f"The bytes don't match their address: their SHA-256 is {found}. The upload broke off; send it again."
-            )
+            raise EngineError("bad_request", f"The upload is damaged or incomplete: the SHA-256 of what arrived is {found}. Send it again.")
         try:
             facts = probe(upload.path.read_bytes())
         except AudioError as error:

@@ -7,6 +7,7 @@ import contextlib
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,8 @@ def start_engine(settings_for: Callable[..., EngineSettings]) -> Iterator[StartE
 
             stack.callback(stop)
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            asyncio.run(_wait(url, settings.token))
+            with ThreadPoolExecutor(1) as pool:  # the caller may be on a loop of its own
+                pool.submit(asyncio.run, _wait(url, settings.token)).result()
             return RunningEngine(url, app, settings)
 
         yield start
@@ -134,11 +136,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return folder / name
 
     def beat(seconds: float, rate: int) -> Any:
-        """A kick and a hat at 120 BPM: [N], float."""
+        """A kick, a hat and a bass at 120 BPM, driven hard, as loud as a mastered track: [N], float."""
         t = np.arange(round(seconds * rate)) / rate
         since_kick, since_hat = t % 0.5, (t + 0.25) % 0.5
         noise = np.random.default_rng(0).standard_normal(t.size)
-        return 0.6 * np.sin(2 * np.pi * 55 * since_kick) * np.exp(-12 * since_kick) + 0.1 * noise * np.exp(-60 * since_hat)
+        kick = np.sin(2 * np.pi * 55 * since_kick) * np.exp(-12 * since_kick)
+        bass = np.sin(2 * np.pi * 220 * t) + 0.5 * np.sin(2 * np.pi * 660 * t)
+        return 0.8 * np.tanh(2 * (kick + 0.5 * bass + 0.2 * noise * np.exp(-60 * since_hat)))
 
     def text(name: str, content: str) -> Path:
         (folder / name).write_text(content)
