@@ -19,6 +19,7 @@ from bot.commands import COMMANDS
 from bot.commands.crate import CratePage
 from bot.kit import Interaction
 from bot.ratings import Ratings
+from bot.refusal import sentence
 from bot.schedule import Schedule, nightly_jobs
 from bot.settings import BotSettings
 from bot.takes import Takes
@@ -33,6 +34,11 @@ class Tree(app_commands.CommandTree["Composer"]):
 
     async def on_error(self, interaction: Interaction, error: app_commands.AppCommandError, /) -> None:
         await errors.handle(interaction, error)
+
+
+# Voice is not used: its missing libraries are no news.
+discord.VoiceClient.warn_nacl = False
+discord.VoiceClient.warn_dave = False
 
 
 class Composer(discord.Client):
@@ -127,4 +133,4 @@ class Composer(discord.Client):
         try:
             await self.engine.health()
         except EngineError as error:
-            log.warning("%s. Until it answers, every take fails with words that say so.", error.message)
+            log.warning("%s Until it answers, every take fails with words that say so.", sentence(error.message))

@@ -125,7 +125,7 @@ def _order(kind: str, prompt: str, *, guidance: float | None = None, temperature
     if prompt and not any(character.isalnum() for character in prompt):
         raise Refusal(f"The model reads words, and there is none in that prompt. Say how it should sound, for example {PROMPT_EXAMPLE}.")
     sampling = {"guidance_scale": guidance, "temperature": temperature}
-    given = {name: value for name, value in fields.items() if value is not None}
+    given = {name: _as_typed(value) for name, value in fields.items() if value is not None}
     try:
         return GenerateRequest.model_validate(
             {
@@ -140,3 +140,8 @@ def _order(kind: str, prompt: str, *, guidance: float | None = None, temperature
     except ValidationError as error:
         model = Sampling if error.title == Sampling.__name__ else GenerateRequest
         raise Refusal(sentence(explain(error, model))) from None
+
+
+def _as_typed(value: object) -> object:
+    """Discord sends 8 as 8.0; a message that quotes it should not."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -37,7 +37,7 @@ class TakeMessage:
         self.channel = channel
         self.message_id = message_id
         self._interaction = interaction
-        self._edited_at = time.monotonic()
+        self._edited_at = time.monotonic() - PROGRESS_EVERY_S + 1  # where it stands in the queue is worth an early edit
         self._shown: discord.Embed | None = None
         self._edit: asyncio.Task[None] | None = None
 
@@ -52,7 +52,7 @@ class TakeMessage:
         due = time.monotonic() - self._edited_at >= PROGRESS_EVERY_S
         if not due or (self._edit is not None and not self._edit.done()) or embed == self._shown:
             return
-        self._edited_at = time.monotonic()
+        self._edited_at = time.monotonic() - PROGRESS_EVERY_S + 1  # where it stands in the queue is worth an early edit
         self._shown = embed
         self._edit = asyncio.create_task(self._show_now(embed))
 

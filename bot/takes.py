@@ -242,7 +242,9 @@ class Takes:
         """The clip is kept: shows it, and only then calls the take done."""
         take = running.take
         embed = messages.clip_embed(take, track_name=running.track_name, requester=running.requester, can_rate=running.can_rate)
-        replaced = await running.message.post(embed, buttons.clip_view(take), lambda: clips.files(self._store, take), take.id)
+        replaced = await running.message.post(
+            embed, buttons.clip_view(take), lambda: clips.files(self._store, take, running.track_name), take.id
+        )
         assert running.message.message_id is not None
         await self._store.takes.attach_message(take.id, running.message.message_id, running.message.channel.id)
         running.take = await self._store.takes.finish(take.id)

@@ -46,7 +46,7 @@ async def status(interaction: Interaction) -> None:
         queue=len(await client.store.takes.queue(interaction.guild_id)),
         jobs=await client.schedule.lines(),
         versions=versions,
-        latency_ms=client.latency * 1000 if 0 <= client.latency < 3600 else None,
+        latency_ms=client.latency * 1000 if 0 <= client.latency < 30 else None,
     )
     await interaction.edit_original_response(embed=pages.status_page(shown))
 

@@ -1,0 +1,66 @@
+"""Real bot, real engine, real audio: what comes of asking, and the buttons under it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import Any
+
+import soundfile as sf
+
+
+async def test_a_clip_is_one_message_with_audio_picture_facts_buttons_and_scale(world: Any, engine_url: str) -> None:
+    result = await world.alice.slash(world.lab, "generate", prompt="dark *warehouse* techno", seconds=2.0, seed=7)
+
+    assert not result.ephemeral
+    (message,) = world.messages()
+    audio, picture = message.attachments[0], message.embeds[0].image
+    assert audio.filename == "dark-warehouse-techno-7.mp3"
+    samples, rate = sf.read(io.BytesIO(await audio.read()))
+    assert abs(len(samples) / rate - 2.0) < 0.1
+    assert picture.url and "picture.png" in picture.url
+    text = world.text(message)
+    assert r"**dark \*warehouse\* techno**" in text
+    assert "2 s · seed `7` · checkpoint ||tiny||" in text
+    assert world.labels(message) == ["Again", "Continue", "Keep in crate", "Delete"]
+    assert [str(reaction.emoji) for reaction in message.reactions] == ["1️⃣", "2️⃣", "3️⃣", "4️⃣", "5️⃣"]
+    take = await world.take_of(message)
+    assert (take.state, take.seed, take.category, take.member_id) == ("done", 7, "other", world.alice.id)
+
+
+async def test_a_track_is_continued_kept_and_continued_again_from_the_crate(world: Any, engine_url: str, track: bytes) -> None:
+    await world.alice.slash(world.lab, "continue", track=("Alice's set.flac", track), seconds=1.0, prompt_seconds=1.0, **{"from": "0:02"})
+    first = world.last()
+    assert "**Alice's set.flac**, continued from 2 s" in world.text(first)
+    assert "new from 2 s" in world.text(first)
+    assert first.attachments[0].filename.startswith("alice-s-set-continued-")
+    take = await world.take_of(first)
+    assert take.track_sha256 == hashlib.sha256(track).hexdigest()
+    assert abs(take.clip.duration_s - 3.0) < 0.1
+
+    kept = await world.bob.click(first, label="Keep in crate")
+    assert kept.ephemeral and "is in the crate" in world.said(kept)
+    (choice,) = await world.bob.autocomplete(world.lab, "continue", "crate", "contin")
+    await world.bob.slash(world.lab, "continue", crate=choice["value"], seconds=1.0)
+    second = await world.take_of(world.last())
+    assert second.track_sha256 == take.clip.sha256
+    assert abs(second.clip.seam_s - take.clip.duration_s) < 0.1
+
+
+async def test_again_is_the_same_with_another_seed_and_continue_asks_how(world: Any, engine_url: str) -> None:
+    await world.alice.slash(world.lab, "surprise", seconds=1.0, seed=3)
+    first = world.last()
+    assert "**Surprise** (no prompt)" in world.text(first)
+    await world.bob.click(first, label="Again")
+    again = await world.take_of(world.last())
+    original = await world.take_of(first)
+    assert (again.kind, again.seconds, again.parent_take_id) == ("unconditional", 1.0, original.id)
+    assert again.seed != original.seed == 3
+    assert again.member_id == world.bob.id
+
+    asked = await world.bob.click(first, label="Continue")
+    assert asked.modal["title"] == "Continue this track"
+    await world.bob.submit_modal(asked, {"seconds": "1", "from": "", "prompt_seconds": "1", "prompt": "techno"})
+    continued = await world.take_of(world.last())
+    assert continued.track_sha256 == original.clip.sha256
+    assert (continued.prompt, continued.prompt_kind, continued.category) == ("techno", "plain", "D")
