@@ -11,6 +11,7 @@ uploads need one, and the page runs under a strict Content-Security-Policy.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import logging
@@ -135,7 +136,7 @@ class Stage:
         return app
 
     async def _close_sockets(self, _app: web.Application) -> None:
-        await self.gateway.drop(1001)
+        await asyncio.gather(self.gateway.drop(1001), self.page.close())
 
     async def _health(self, _request: web.Request) -> web.Response:
         return web.json_response({"ready": True, "bot_online": self.gateway.online})

@@ -79,6 +79,10 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
 
     @property
+    def started(self) -> bool:
+        return self._process is not None
+
+    @property
     def returncode(self) -> int | None:
         return self._process.returncode if self._process is not None else None
 

@@ -84,10 +84,10 @@ class Demo:
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(locked(self.options.data))
             self._http = await stack.enter_async_context(aiohttp.ClientSession())
-            # The last to be pushed is the first to be ended: bot, engine, stage.
-            for child in (self.stage, self.engine):
-                await child.start()
-                stack.push_async_callback(child.stop)
+            # The bot is pushed last and ended first, so that it can say goodbye.
+            stack.push_async_callback(self._stop_engine_and_stage)
+            await self.stage.start()
+            await self.engine.start()
             await self.stage_ready()
             self.say("the engine loads its model")
             await self.engine_ready()
@@ -99,6 +99,9 @@ class Demo:
 
     async def __aexit__(self, *_: object) -> None:
         await self._running.aclose()
+
+    async def _stop_engine_and_stage(self) -> None:
+        await asyncio.gather(*(child.stop() for child in (self.engine, self.stage) if child.started))
 
     async def stage_ready(self) -> None:
         await self.stage.ready(healthy(self._http, self.url, "ready"), within_s=STAGE_READY_WITHIN_S)

@@ -42,8 +42,9 @@ RELAYED = ("CHANNEL_CREATE", "CHANNEL_UPDATE", "CHANNEL_DELETE", "THREAD_CREATE"
 class Viewer:
     """One open page and the member it acts for."""
 
-    def __init__(self, member: User) -> None:
+    def __init__(self, member: User, socket: web.WebSocketResponse) -> None:
         self.member = member
+        self.socket = socket
         self.outgoing: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
     def push(self, event: str, data: Any) -> None:
@@ -84,7 +85,7 @@ class PageApi:
         await socket.prepare(request)
         first = world.find_member(self.backend, "alice")
         assert first is not None
-        viewer = Viewer(first)
+        viewer = Viewer(first, socket)
         self.viewers.add(viewer)
         tasks = {asyncio.create_task(self._pump(socket, viewer))}
         try:
@@ -106,6 +107,10 @@ class PageApi:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         return socket
+
+    async def close(self) -> None:
+        """Tell every open page that the rehearsal ends."""
+        await asyncio.gather(*(viewer.socket.close(code=1001) for viewer in list(self.viewers)))
 
     async def _pump(self, socket: web.WebSocketResponse, viewer: Viewer) -> None:
         while True:
