@@ -25,6 +25,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
+        temporary.chmod(0o644)  # safetensors' writer leaves files that only their owner reads
         with temporary.open("rb") as f:
             os.fsync(f.fileno())
         temporary.replace(path)

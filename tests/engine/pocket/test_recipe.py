@@ -1,0 +1,205 @@
+"""The stages: each goes on where it was stopped, as if it had not been, and what they make is packaged as a MusicGen folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.musicgen.checkpoint import load
+from engine.pocket import codec_training as codec_stage
+from engine.pocket import data, files, lm_training, package, text
+from engine.pocket.codec import PocketCodecConfig
+from engine.pocket.codec_training import CodecTraining
+from engine.pocket.lm import PocketLM, PocketSizes
+from engine.pocket.lm_training import LMTraining
+from engine.pocket.workers import Team
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    saved = files.load_checkpoint(path)
+    assert saved is not None
+    return saved[0]
+
+
+def steps(log: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def test_data_is_rendered_once_and_the_rest_later(tmp_path: Path) -> None:
+    data.build(tmp_path, tracks=1, held_out=0, bars=1)
+    first = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "data" / "train").glob("*.npy")}
+    (tmp_path / "data" / "train" / "dub_0000000.json").unlink()  # as if it had been killed between samples and facts
+    data.build(tmp_path, tracks=1, held_out=0, bars=1)
+    second = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "data" / "train").glob("*.npy")}
+    assert [name for name in second if second[name] != first[name]] == ["dub_0000000.npy"]
+    assert steps(tmp_path / "data.jsonl")[-1]["skipped"] == 5
+    track = data.stored_tracks(tmp_path / "data" / "train")[0]
+    assert len(track.samples()) == 4 * track.beat_frames * 640
+    assert len(track.caption(np.random.default_rng(0))) > 3
+
+
+def test_codec_resumed_equals_codec_unbroken(
+    recipe: Path, tmp_path_factory: pytest.TempPathFactory, codec_config: PocketCodecConfig, codec_training: CodecTraining
+) -> None:
+    codec_stage.train(Team(), recipe, codec_training, codec_config)
+    broken = tmp_path_factory.mktemp("broken")
+    (broken / "data").symlink_to(recipe / "data")
+    for stop in (1, 4, 7, 8):  # before the codebooks, among them, after freezing, the end
+        run = codec_stage.CodecRun(Team(), broken, codec_training, codec_config)
+        while run.step < stop:
+            if run.step >= codec_training.unquantised_steps and not run.quantised:
+                torch.manual_seed(5)
+                run.start_codebooks()
+            if run.step >= codec_training.joint_steps and not run.frozen:
+                run.freeze_codes()
+            run.advance()
+        run.save()
+    facts = files.load_checkpoint(broken / "codec.safetensors")
+    assert facts is not None and facts[1]["step"] == 8 and facts[1]["frozen"]
+    assert [line["resumed_at"] for line in steps(broken / "codec.jsonl") if "resumed_at" in line] == [1, 4, 7]
+
+
+def test_codec_stage_survives_kill_9(recipe: Path) -> None:
+    program = (
+        "import sys, torch; from pathlib import Path\n"
+        "torch.set_num_threads(1)\n"
+        "from engine.pocket.codec import PocketCodecConfig\n"
+        "from engine.pocket.codec_training import CodecTraining, train\n"
+        "from engine.pocket.workers import Team\n"
+        "config = PocketCodecConfig(codebook_size=16, codebook_dim=4, encoder_width=8, encoder_layers=1, decoder_width=16, decoder_layers=1)\n"
+        "train(Team(), Path(sys.argv[1]), CodecTraining(steps=100_000, joint_steps=4, batch=2, frames=16, unquantised_steps=2,"
+        " save_every=1, log_every=2), config)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(recipe)], stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert process.stdout is not None
+    for line in process.stdout:  # a line of figures is the sign that steps were made and saved
+        if json.loads(line).get("step", 0) >= 6:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    saved = files.load_checkpoint(recipe / "codec.safetensors")
+    assert saved is not None
+    killed_at = saved[1]["step"]
+    assert killed_at >= 5
+    settings = CodecTraining(steps=killed_at + 2, joint_steps=4, batch=2, frames=16, unquantised_steps=2, save_every=1, log_every=1)
+    config = PocketCodecConfig(codebook_size=16, codebook_dim=4, encoder_width=8, encoder_layers=1, decoder_width=16, decoder_layers=1)
+    codec_stage.train(Team(), recipe, settings, config)
+    log = steps(recipe / "codec.jsonl")
+    assert {"resumed_at": killed_at}.items() <= log[-3].items()
+    assert [line["step"] for line in log[-2:]] == [killed_at + 1, killed_at + 2]
+    frozen = {k: v for k, v in tensors(recipe / "codec.safetensors").items() if k.startswith("model.encoders") or k == "model.codebooks"}
+    assert all(torch.equal(v, saved[0][k]) for k, v in frozen.items()), "codes must not change once they are frozen"
+
+
+def test_lm_resumed_equals_lm_unbroken_and_packages(
+    recipe: Path, codec_config: PocketCodecConfig, codec_training: CodecTraining, lm_training_settings: LMTraining, sizes: PocketSizes
+) -> None:
+    with pytest.raises(FileNotFoundError, match="stage `codec`"):
+        lm_training.frozen_codec(recipe)
+    codec_stage.train(Team(), recipe, codec_training, codec_config)
+    lm_training.encode_tracks(Team(), recipe)
+    lm_training.train(Team(), recipe, lm_training_settings, sizes)
+    unbroken = tensors(recipe / "lm.safetensors")
+    (recipe / "lm.safetensors").unlink()
+    for stop in (2, 5, 6):
+        run = lm_training.LMRun(Team(), recipe, lm_training_settings, sizes)
+        while run.step < stop:
+            run.advance()
+        run.save()
+    resumed = tensors(recipe / "lm.safetensors")
+    assert resumed.keys() == unbroken.keys()
+    assert all(torch.equal(resumed[k], unbroken[k]) for k in resumed)
+
+    folder = package.package(recipe, recipe / "weights", window_frames=64)
+    model = load(folder)
+    assert (model.window_frames, model.num_codebooks, model.card, model.sample_rate) == (64, 4, 16, 32_000)
+    trained = lm_training.load_trained(recipe).half().float()
+    sequence = torch.randint(16, (1, 4, 9), generator=torch.Generator().manual_seed(0))
+    prompt = "dark techno, 130 bpm"
+    ours = logits(trained, text.train(recipe), prompt, sequence)
+    conditioning = model.conditioner([prompt])
+    assert torch.allclose(model.lm(sequence, conditioning.states, conditioning.mask), ours, atol=1e-4)
+
+
+@torch.no_grad()
+def logits(model: PocketLM, tokenizer: object, prompt: str, sequence: torch.Tensor) -> torch.Tensor:
+    from engine.pocket.lm import tokenise
+
+    ids, mask = tokenise(tokenizer, [prompt])
+    result: torch.Tensor = model(sequence, ids, mask, torch.tensor([True]))
+    return result
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    files.write_json(path, {"step": 1})
+
+    def fail(p: Path) -> None:
+        p.write_text("half a")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        files.write_atomically(path, fail)
+    assert json.loads(path.read_text()) == {"step": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_text_folds_case_keeps_numbers_and_spells_the_rest(recipe_data: Path) -> None:
+    tokenizer = text.train(recipe_data)
+    assert tokenizer.tokenize("Minimal TECHNO, 128BPM") == ["minimal", "techno", ",", "128", "bpm"]
+    assert "".join(tokenizer.tokenize("wobbly")) == "wobbly"
+    assert tokenizer("💥").input_ids[-1] == 1
+
+
+def test_segments_start_on_downbeats_mostly(recipe_data: Path) -> None:
+    track = next(t for t in data.stored_tracks(recipe_data / "data" / "held_out"))
+    bar = 4 * track.beat_frames
+    rng = np.random.default_rng(0)
+    starts = [lm_training.segment_start(track, 8 * bar, 100, rng) for _ in range(300)]
+    on_the_bar = sum(s % bar == 0 for s in starts) / 300
+    assert 0.7 < on_the_bar < 0.92
+    assert max(starts) <= 8 * bar - 100 and min(starts) >= 0
+
+
+def test_null_rows_hear_no_text(sizes: PocketSizes) -> None:
+    torch.manual_seed(0)
+    model = PocketLM(sizes).eval()
+    for p in model.lm.parameters():
+        if p.dim() == 2:
+            p.data.normal_(0, 0.3)
+    sequence = torch.randint(16, (2, 4, 9), generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([[3, 4, 1], [5, 6, 1]])
+    with torch.no_grad():
+        none = model(sequence[:1].repeat(2, 1, 1), ids, torch.ones_like(ids), torch.tensor([False, False]))
+        some = model(sequence[:1].repeat(2, 1, 1), ids, torch.ones_like(ids), torch.tensor([True, True]))
+    assert torch.equal(none[0], none[1])
+    assert not torch.allclose(some[0], some[1])
+
+
+def test_workers_average(tmp_path: Path) -> None:
+    from engine.pocket import workers
+
+    began = time.monotonic()
+    workers.run(1, _alone, tmp_path / "alone")
+    assert (tmp_path / "alone").read_text() == "0 of 1"
+    assert time.monotonic() - began < 60
+
+
+def _alone(team: Team, path: Path) -> None:
+    value = torch.tensor([2.0])
+    team.average([value])
+    team.follow([value])
+    assert value.item() == 2.0
+    path.write_text(f"{team.rank} of {team.size}")

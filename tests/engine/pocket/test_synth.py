@@ -1,0 +1,84 @@
+"""The synthesiser: the same seed gives the same bytes, and tempo and downbeats are exact."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from engine.pocket.evaluate import beat, onsets
+from engine.pocket.synth import FRAME_SAMPLES, HELD_OUT_MANNERS, MANNERS, SAMPLE_RATE, TRAINING_MANNERS, Track, caption, render_track
+from engine.pocket.synth.captions import spoken_bpm
+
+
+@pytest.fixture(scope="module")
+def tracks() -> dict[str, Track]:
+    return {manner: render_track(manner, 3, bars=6) for manner in MANNERS}
+
+
+def test_a_seed_gives_the_same_bytes(tracks: dict[str, Track]) -> None:
+    again = render_track("acid", 3, bars=6)
+    assert hashlib.sha256(again.samples.tobytes()).digest() == hashlib.sha256(tracks["acid"].samples.tobytes()).digest()
+    assert (again.key, again.tags, again.kick_bars) == (tracks["acid"].key, tracks["acid"].tags, tracks["acid"].kick_bars)
+    assert not np.array_equal(render_track("acid", 4, bars=6).samples[:32_000], again.samples[:32_000])
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+def test_length_tempo_and_downbeats_are_exact(tracks: dict[str, Track], manner: str) -> None:
+    track = tracks[manner]
+    bar = 4 * track.beat_frames * FRAME_SAMPLES
+    assert track.samples.dtype == np.float32
+    assert len(track.samples) == 6 * bar
+    assert track.bpm == pytest.approx(60 * SAMPLE_RATE / (bar / 4), abs=1e-9)
+    assert track.downbeats_s == [b * bar / SAMPLE_RATE for b in range(6)]
+    assert 0.5 < np.abs(track.samples).max() <= 1.0
+    assert np.isfinite(track.samples).all()
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+def test_the_kick_stands_on_every_beat_of_its_bars(tracks: dict[str, Track], manner: str) -> None:
+    track = tracks[manner]
+    beat_hops = track.beat_frames * FRAME_SAMPLES / 160
+    rises = onsets(track.samples, high_hz=120)
+    for bar in track.kick_bars:
+        for q in range(4):
+            at = round((4 * bar + q) * beat_hops)
+            nearby = rises[max(0, at - 4) : at + 5].max()
+            assert nearby > np.quantile(rises, 0.8), f"no kick in bar {bar}, beat {q}"
+
+
+def test_its_own_beat_is_measured_as_what_it_is(tracks: dict[str, Track]) -> None:
+    for manner, track in tracks.items():
+        if len(track.kick_bars) >= 5:
+            found = beat(track.samples, track.bpm)
+            assert found.hit, f"{manner}: {found} for {track.bpm}"
+            assert found.periodicity > 0.35
+
+
+def test_noise_has_no_beat() -> None:
+    assert beat(np.random.default_rng(0).standard_normal(10 * SAMPLE_RATE).astype(np.float32)).periodicity < 0.2
+    assert beat(np.zeros(SAMPLE_RATE, np.float32)).periodicity == 0
+
+
+def test_one_manner_is_kept_for_finetuning() -> None:
+    assert set(HELD_OUT_MANNERS) and not set(HELD_OUT_MANNERS) & set(TRAINING_MANNERS)
+    assert set(HELD_OUT_MANNERS) | set(TRAINING_MANNERS) == set(MANNERS)
+
+
+def test_spoken_tempo_is_nearest_to_its_own() -> None:
+    rng = np.random.default_rng(0)
+    for frames in range(20, 27):
+        for _ in range(50):
+            spoken = spoken_bpm(frames, rng)
+            nearest = min(range(19, 28), key=lambda f: abs(3000 / f - spoken))
+            assert nearest == frames
+            assert abs(spoken / (3000 / frames) - 1) < 0.025
+
+
+def test_captions_vary_and_the_bare_word_is_common() -> None:
+    rng = np.random.default_rng(0)
+    said = [caption("acid", 23, "A minor", ("303", "dark"), rng) for _ in range(400)]
+    assert 20 < said.count("techno") < 90
+    assert len(set(said)) > 150
+    assert any("A minor" in s for s in said) and any("130" in s for s in said) and any("acid" in s for s in said)
