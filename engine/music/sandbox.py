@@ -7,7 +7,7 @@ Here: files, processes, clocks. Not here: what the bytes mean (``audio``).
                               killed as a group when the clock or the output runs over
 
 Demuxers and decoders are named one by one: playlists, concat scripts, HLS, DASH, image sequences and devices can't be reached, so
-no upload makes ffmpeg open another file or a URL. The environment is empty but for the search path: no token is inherited.
+no upload makes ffmpeg open another file or a URL. The environment is empty but for the search path: no token is inherited. POSIX only.
 """
 
 from __future__ import annotations

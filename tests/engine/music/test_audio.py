@@ -176,7 +176,7 @@ def test_tools_are_here() -> None:
     require_tools()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     length=st.integers(0, 3000),
     old=st.sampled_from([8000, 22050, 32000, 44100, 48000]),

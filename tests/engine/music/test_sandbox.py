@@ -24,7 +24,7 @@ def test_the_clock_ends_it_and_everything_it_started() -> None:
     # -re makes ffmpeg wait for real time: no CPU and hardly any output
     outcome = run("ffmpeg", ["-re", *ENDLESS], lambda _: None, Limits(wall_s=0.4))
     assert outcome.stopped == "time"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20  # and not 60, the default
     assert children() == before
 
 
