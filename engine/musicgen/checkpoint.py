@@ -50,6 +50,8 @@ def load(name_or_folder: str | Path, device: str | torch.device = "cpu", dtype: 
         raise CheckpointError(_wrong_kind(str(name_or_folder), kind))
     folder = find(name_or_folder)
     _register_pocket_codec()
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model")):  # transformers would make up an empty one
+        raise CheckpointError(f"{name_or_folder} has no tokenizer.json or spiece.model: save its tokenizer there with save_pretrained")
     from transformers import AutoTokenizer, MusicgenConfig
 
     with quiet_transformers():

@@ -227,7 +227,7 @@ class ReferenceTake:
         inner.set_generation_params(
             use_sampling=request.sampling.temperature > 0,
             temperature=request.sampling.temperature or 1.0,
-            top_k=request.sampling.top_k,
+            top_k=min(request.sampling.top_k, self._reference.card),  # more than there are is an error in audiocraft
             top_p=request.sampling.top_p,
             cfg_coef=request.sampling.guidance_scale,
             duration=(prompt_frames + request.frames + _SLIVER / 2) / rate,

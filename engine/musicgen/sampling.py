@@ -42,7 +42,8 @@ def sample(logits: Tensor, options: SamplingOptions, generator: torch.Generator 
     """Logits ``[…, card]`` -> codes ``[…]``.
 
     Draws by dividing the probabilities by exponential noise and taking the largest: the same distribution as
-    ``torch.multinomial``, without its synchronisation of host and device.
+    ``torch.multinomial``, without its synchronisation of host and device. The noise is made of uniform draws, which are the same
+    on every CPU; ``exponential_`` is not, where torch leaves it to a vendor's library.
     """
     if options.temperature == 0:
         return logits.argmax(dim=-1)
@@ -58,6 +59,6 @@ def sample(logits: Tensor, options: SamplingOptions, generator: torch.Generator 
         if 0 < options.top_k < card:
             logits, codes = logits.topk(options.top_k, dim=-1, sorted=False)  # […, k]
         probabilities = logits.softmax(dim=-1)
-    noise = torch.empty_like(probabilities).exponential_(generator=generator)
+    noise = torch.empty_like(probabilities).uniform_(generator=generator).log_().neg_()  # [0, 1) -> (0, ∞]
     choice = (probabilities / noise).argmax(dim=-1)  # […]
     return choice if codes is None else codes.gather(-1, choice[..., None])[..., 0]

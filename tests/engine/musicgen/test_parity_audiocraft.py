@@ -16,6 +16,7 @@ from torch import Tensor
 
 from engine.musicgen.audiocraft_files import CODEC_FILE, LM_FILE, TEXT_ENCODER_FOLDER, export_audiocraft, import_audiocraft
 from engine.musicgen.checkpoint import export, load
+from engine.musicgen.delay import apply_delay
 from engine.musicgen.generate import MusicGen, SamplingOptions
 
 pytest.importorskip("audiocraft", reason="audiocraft is not installed (scripts/install-audiocraft)")
@@ -127,8 +128,6 @@ def _greedy(lm: Any, prompts: list[str], frames: int, prompt_codes: Tensor | Non
 def test_logits_of_an_imported_pair_agree_with_text_and_without(pair: tuple[Path, Any, Any], t5_folder: Path) -> None:
     folder, lm, _ = pair
     model = import_audiocraft(folder, text_encoder=t5_folder)
-    from engine.musicgen.delay import apply_delay
-
     codes = torch.randint(64, (4, 4, 60), generator=torch.Generator().manual_seed(1))
     sequence = apply_delay(codes, model.lm.pad)
     with torch.inference_mode():
@@ -171,11 +170,18 @@ def test_greedy_codes_of_an_imported_pair_are_identical_for_200_frames(
         assert (takes[0].audio() - theirs).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("kind", ["tiny", "tiny_stereo"])
 def test_an_exported_pair_gives_the_same_codes_and_audio_in_audiocraft(
-    tiny: MusicGen, tmp_path: Path, _t5_from_disk: None, run: Callable[..., Tensor], some_audio: Callable[..., Tensor]
+    request: pytest.FixtureRequest,
+    kind: str,
+    tmp_path: Path,
+    _t5_from_disk: None,
+    run: Callable[..., Tensor],
+    some_audio: Callable[..., Tensor],
 ) -> None:
     from audiocraft.models import MusicGen as AudiocraftMusicGen
 
+    tiny: MusicGen = request.getfixturevalue(kind)
     peer = AudiocraftMusicGen.get_pretrained(str(export_audiocraft(tiny, tmp_path)), device="cpu")
     peer.set_generation_params(use_sampling=False, duration=2.0, cfg_coef=3.0)
     audio, codes = peer.generate(PROMPTS[:1], return_tokens=True)
@@ -183,7 +189,7 @@ def test_an_exported_pair_gives_the_same_codes_and_audio_in_audiocraft(
     assert torch.equal(run(take), codes)
     assert (take.audio() - audio[0]).abs().max() < 1e-5
 
-    heard = some_audio(0.5)
+    heard = some_audio(0.5, channels=tiny.channels)
     with torch.no_grad():
         assert torch.equal(peer.compression_model.encode(heard[None])[0][0], tiny.codec.encode(heard))
 
