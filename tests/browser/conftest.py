@@ -6,10 +6,10 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import pytest_asyncio
@@ -127,8 +127,15 @@ class Chat:
         await self.page.keyboard.press("Enter")
 
 
-async def open_chat(browser: Browser, stage: Stage, **options: Any) -> tuple[Chat, BrowserContext]:
-    context = await browser.new_context(**options)
+class Address(Protocol):
+    """A stage in this process, or a demo in its own."""
+
+    @property
+    def url(self) -> str: ...
+
+
+async def new_chat(context: BrowserContext, stage: Address) -> Chat:
+    """A new tab as alice, in the first channel."""
     context.set_default_timeout(WAIT_MS)
     page = await context.new_page()
     chat = Chat(page)
@@ -142,22 +149,62 @@ async def open_chat(browser: Browser, stage: Stage, **options: Any) -> tuple[Cha
     await page.goto(stage.url)
     await page.locator("#cast input:checked").wait_for(state="attached")
     await page.locator('#log[aria-busy="false"]').wait_for(state="attached")
-    return chat, context
+    return chat
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def chat(browser: Browser, stage: Stage, alice: Visitor) -> AsyncIterator[Chat]:
-    """The page on a desktop, as alice. Whatever the console complained about fails the test."""
-    chat, context = await open_chat(browser, stage, viewport=DESKTOP)
-    yield chat
-    await context.close()
+async def close_chat(chat: Chat) -> None:
+    """What was remembered is forgotten; whatever the console complained about fails the test."""
+    if not chat.page.is_closed():
+        await chat.page.evaluate("localStorage.clear()")
+        await chat.page.close()
     assert chat.complaints == []
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def desktop_context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    context = await browser.new_context(viewport=DESKTOP)
+    await context.grant_permissions(["clipboard-read", "clipboard-write"])
+    yield context
+    await context.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def phone_context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    context = await browser.new_context(viewport=PHONE, device_scale_factor=2, has_touch=True, is_mobile=True)
+    yield context
+    await context.close()
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def phone(browser: Browser, stage: Stage, alice: Visitor) -> AsyncIterator[Chat]:
+async def chat(desktop_context: BrowserContext, stage: Stage, alice: Visitor) -> AsyncIterator[Chat]:
+    """The page on a desktop, as alice."""
+    chat = await new_chat(desktop_context, stage)
+    yield chat
+    await close_chat(chat)
+
+
+@pytest.fixture
+def open_chat(desktop_context: BrowserContext) -> Callable[[Address], Awaitable[Chat]]:
+    """Opens the page of any stage, for tests that have their own."""
+
+    async def opened(stage: Address) -> Chat:
+        return await new_chat(desktop_context, stage)
+
+    return opened
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def phone(phone_context: BrowserContext, stage: Stage, alice: Visitor) -> AsyncIterator[Chat]:
     """The page on a phone, as alice."""
-    chat, context = await open_chat(browser, stage, viewport=PHONE, device_scale_factor=2, has_touch=True, is_mobile=True)
+    chat = await new_chat(phone_context, stage)
     yield chat
-    await context.close()
-    assert chat.complaints == []
+    await close_chat(chat)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def modules(desktop_context: BrowserContext, stage: Stage) -> AsyncIterator[Page]:
+    """A tab on the page's origin, from which its modules can be imported one by one."""
+    page = await desktop_context.new_page()
+    await page.goto(f"{stage.url}/icon.svg")
+    yield page
+    await page.close()

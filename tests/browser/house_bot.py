@@ -90,7 +90,10 @@ class Form(ui.Modal, title="Add to the crate"):
         text="Kind",
         component=ui.Select(
             custom_id="kind",
-            options=[discord.SelectOption(label="Own track", value="own", description="Made by you"), discord.SelectOption(label="Reference")],
+            options=[
+                discord.SelectOption(label="Own track", value="own", description="Made by you"),
+                discord.SelectOption(label="Reference"),
+            ],
         ),
     )
     files = ui.Label(text="Tracks", description="mp3, wav or flac", component=ui.FileUpload(custom_id="files", min_values=1, max_values=3))
@@ -133,7 +136,11 @@ class Buttons(ui.View):
         await interaction.response.send_message(f"Length {select.values[0]}.", ephemeral=True)
 
     @ui.select(
-        custom_id="moods", placeholder="Moods", min_values=1, max_values=2, options=[discord.SelectOption(label=m) for m in ("dark", "deep", "hard")]
+        custom_id="moods",
+        placeholder="Moods",
+        min_values=1,
+        max_values=2,
+        options=[discord.SelectOption(label=m) for m in ("dark", "deep", "hard")],
     )
     async def moods(self, interaction: discord.Interaction, select: ui.Select[Any]) -> None:
         await interaction.response.send_message(f"Moods {' '.join(select.values)}.", ephemeral=True)
@@ -143,9 +150,19 @@ def layout() -> ui.LayoutView:
     view = ui.LayoutView(timeout=None)
     section = ui.Section(ui.TextDisplay("## A section\nwith **text** and a thumbnail"), accessory=ui.Thumbnail("attachment://cover.png"))
     beside = ui.Section(ui.TextDisplay("A section with a button"), accessory=ui.Button(label="Press", custom_id="keep"))
-    gallery = ui.MediaGallery(discord.MediaGalleryItem("attachment://one.png", description="first view"), discord.MediaGalleryItem("attachment://two.png"))
+    gallery = ui.MediaGallery(
+        discord.MediaGalleryItem("attachment://one.png", description="first view"), discord.MediaGalleryItem("attachment://two.png")
+    )
     view.add_item(
-        ui.Container(section, ui.Separator(), beside, gallery, ui.File("attachment://take.wav"), ui.File("attachment://notes.txt"), accent_color=0xA855F7)
+        ui.Container(
+            section,
+            ui.Separator(),
+            beside,
+            gallery,
+            ui.File("attachment://take.wav"),
+            ui.File("attachment://notes.txt"),
+            accent_color=0xA855F7,
+        )
     )
     view.add_item(ui.TextDisplay("-# outside of the box"))
     return view
@@ -167,7 +184,9 @@ async def show_clip(interaction: discord.Interaction, prompt: str, seconds: floa
 
 
 @app_commands.command(description="Make a new techno clip from words")
-@app_commands.describe(prompt="What it should sound like", seconds="How long, in seconds", style="Which way", like="Whose taste", checkpoint="Which model")
+@app_commands.describe(
+    prompt="What it should sound like", seconds="How long, in seconds", style="Which way", like="Whose taste", checkpoint="Which model"
+)
 @app_commands.choices(style=[app_commands.Choice(name=n.title(), value=n) for n in ("dub", "acid", "hard")])
 async def generate(
     interaction: discord.Interaction,
@@ -177,11 +196,10 @@ async def generate(
     loud: bool = False,
     style: str = "dub",
     like: discord.Member | None = None,
-    where: discord.TextChannel | None = None,
     checkpoint: str = "",
 ) -> None:
     if prompt == "echo":
-        said = f"{seconds} {guidance} {loud} {style} {like and like.name} {where and where.name} {checkpoint}"
+        said = f"{seconds} {guidance} {loud} {style} {like and like.name} {checkpoint}"
         await interaction.response.send_message(said)
     else:
         await show_clip(interaction, prompt, seconds)
@@ -202,7 +220,7 @@ async def silent(_interaction: discord.Interaction) -> None: ...
 
 
 @app_commands.command(description="What this bot does, on one screen")
-async def help(interaction: discord.Interaction) -> None:  # noqa: A001
+async def help(interaction: discord.Interaction) -> None:
     embed = discord.Embed(title="Techno composer", description="I make **techno**.", colour=0xA855F7)
     embed.add_field(name="One", value="`/generate`", inline=True).add_field(name="Two", value="`/continue`", inline=True).add_field(
         name="Wide", value="- a list\n- of two", inline=False
@@ -227,8 +245,16 @@ async def show(interaction: discord.Interaction, what: str) -> None:
             await interaction.response.send_message(view=layout(), files=[*files, file("take.wav", sound(2)), file("notes.txt", b"notes")])
         case "files":
             table = b"take,member,score\n" + b"".join(b'%d,"alice, the DJ",%d\n' % (n, n % 5 + 1) for n in range(30))
-            files = [file("a.wav", sound(3)), file("b.wav", sound(2)), file("broken.mp3", b"not music"), file("ratings.csv", table), file("data.zip", bytes(3000))]
-            await interaction.response.send_message(files=[*files, file("wide.png", picture(), "The two of them"), file("other.png", picture(phase=2))])
+            files = [
+                file("a.wav", sound(3)),
+                file("b.wav", sound(2)),
+                file("broken.mp3", b"not music"),
+                file("ratings.csv", table),
+                file("data.zip", bytes(3000)),
+            ]
+            await interaction.response.send_message(
+                files=[*files, file("wide.png", picture(), "The two of them"), file("other.png", picture(phase=2))]
+            )
         case "reply":
             first = await channel.send("The first word")
             await first.reply("The **second** word")

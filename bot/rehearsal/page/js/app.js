@@ -92,13 +92,17 @@ function showNotices() {
 
 // ---- what changes ----
 
-function showChannelHead() {
+let shownChannelId = null;
+
+function showChannel() {
   const { channel } = state;
+  shownChannelId = state.channelId;
   fill(byId("channel-name"), channel ? [icon(channel.parent_id && channel.type >= 10 ? "thread" : "hash"), channel.name] : "");
   byId("channel-topic").textContent = channel?.topic ?? "";
   composer.showChannel(channel);
   if (channel) history.replaceState(null, "", `#${encodeURIComponent(channel.name)}`);
   showTitle();
+  log.showChannel();
 }
 
 function showTitle() {
@@ -117,18 +121,14 @@ state.addEventListener("world", () => {
   drawSidebar();
   drawCast(context);
   drawMembers(context);
-  showChannelHead();
-  log.showChannel();
+  showChannel();
   showNotices();
 });
 
-let shownChannelId = null;
 state.addEventListener("channels", () => {
   drawSidebar();
   if (shownChannelId !== state.channelId) {
-    shownChannelId = state.channelId;
-    showChannelHead();
-    log.showChannel();
+    showChannel();
     markReadIfSeen();
   }
   showTitle();

@@ -28,10 +28,8 @@ export function openMenu(groups, anchor, { label }) {
     menu.append(h("div.menu-group", { role: "group", "aria-label": group.label }, group.label ? h("p.menu-label", { "aria-hidden": "true" }, group.label) : null, buttons));
   }
   layer.addEventListener("pointerdown", (event) => event.target === layer && close());
-  layer.addEventListener("contextmenu", (event) => {
-    event.preventDefault();
-    if (event.target === layer) close();
-  });
+  // A long press may send its contextmenu event after the menu is open: it must neither close it nor open the browser's own.
+  layer.addEventListener("contextmenu", (event) => event.preventDefault());
   menu.addEventListener("keydown", (event) => onKey(event, menu, close));
 
   topLayer(anchor instanceof Element ? anchor : null).append(layer);
@@ -77,17 +75,24 @@ const LONG_PRESS_SLOP_PX = 10;
 export function longPressOpensMenu(root) {
   let timer = null;
   let start = null;
+  let held = false;
   const cancel = () => clearTimeout(timer);
   root.addEventListener("pointerdown", (event) => {
     cancel();
     if (event.pointerType !== "touch") return;
     start = { x: event.clientX, y: event.clientY, target: event.target };
     timer = setTimeout(() => {
+      held = true;
       start.target.dispatchEvent(new MouseEvent("contextmenu", { bubbles: true, cancelable: true, clientX: start.x, clientY: start.y }));
     }, LONG_PRESS_MS);
   });
   root.addEventListener("pointermove", (event) => {
     if (start && Math.hypot(event.clientX - start.x, event.clientY - start.y) > LONG_PRESS_SLOP_PX) cancel();
+  });
+  // The finger that opened the menu must not press what came up under it.
+  root.addEventListener("touchend", (event) => {
+    if (held && event.cancelable) event.preventDefault();
+    held = false;
   });
   for (const type of ["pointerup", "pointercancel", "contextmenu"]) root.addEventListener(type, cancel);
 }
