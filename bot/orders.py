@@ -88,7 +88,7 @@ def parse_time(text: str, name: str = "from") -> float | None:
     text = text.strip().lower().removesuffix("s").strip().replace(",", ".")
     if not text:
         return None
-    if not re.fullmatch(r"(\d{1,3}:){0,2}\d{1,6}(\.\d{1,6})?", text):
+    if not re.fullmatch(r"([0-9]{1,3}:){0,2}[0-9]{1,6}(\.[0-9]{1,6})?", text):
         raise Refusal(f"`{name}` must be a time in the track, such as `90` (seconds) or `1:30`.")
     seconds = 0.0
     for part in text.split(":"):
@@ -101,7 +101,7 @@ def parse_number(text: str, name: str) -> float | None:
     text = text.strip().lower().removesuffix("s").strip().replace(",", ".")
     if not text:
         return None
-    if not re.fullmatch(r"[-+]?\d{1,9}(\.\d{1,9})?", text):
+    if not re.fullmatch(r"[-+]?[0-9]{1,9}(\.[0-9]{1,9})?", text):
         raise Refusal(f"`{name}` must be a number, such as `8`.")
     return float(text)
 

@@ -16,7 +16,7 @@ from bot import pages
 from bot.commands.generate import suggest_checkpoints
 from bot.kit import Interaction
 from bot.limits import AUTOCOMPLETE_ANSWER_S
-from bot.permissions import check_moderator
+from bot.permissions import check_moderator, is_moderator
 from bot.refusal import Refusal, sentence
 from engine.api import CheckpointInfo, Health
 from engine.client import EngineClient, EngineError
@@ -58,7 +58,8 @@ class Settings(app_commands.Group, name="settings", description="For moderators:
         super().__init__(default_permissions=discord.Permissions(manage_messages=True))
 
     async def interaction_check(self, interaction: Interaction) -> bool:  # type: ignore[override]
-        check_moderator(interaction)
+        if not is_moderator(interaction):
+            raise app_commands.MissingPermissions(["manage_messages"])  # of discord.py's own kind: a check's others are not handled
         return True
 
     @app_commands.command(name="show", description="What is set for this server")
