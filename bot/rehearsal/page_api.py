@@ -93,6 +93,8 @@ class PageApi:
                 if message.type is not WSMsgType.TEXT:
                     continue
                 asked = json.loads(message.data)
+                if not isinstance(asked, dict):
+                    raise ValueError("a request is an object")
                 answering = asyncio.create_task(self._answer(viewer, asked))
                 if asked.get("op") == "autocomplete":  # waits for the bot; what is asked meanwhile does not
                     tasks.add(answering)

@@ -23,9 +23,11 @@ from urllib.parse import unquote
 import simcord.http.routes  # noqa: F401  (registers the routes)
 from aiohttp import BodyPartReader, web
 from simcord.backend.errors import BackendError
+from simcord.enums import CallbackType
 from simcord.http import router
 
 from bot.rehearsal.backend import RehearsalBackend
+from bot.rehearsal.command_rules import check_commands, check_suggestions
 from bot.rehearsal.wire import hide_used_attachments
 
 log = logging.getLogger(__name__)
@@ -108,6 +110,14 @@ class Rest:
             limits = {"total": 1000, "remaining": 999, "reset_after": 86_400_000, "max_concurrency": 1}
             return _json({"url": self.gateway_url, "shards": 1, "session_start_limit": limits})
         self._check_token(path)
+        if request.method == "PUT" and path.endswith("/commands"):
+            check_commands(body)
+        if (
+            path.endswith("/callback")
+            and isinstance(body, dict)
+            and body.get("type") == CallbackType.APPLICATION_COMMAND_AUTOCOMPLETE_RESULT
+        ):
+            check_suggestions((body.get("data") or {}).get("choices") or [])
         self._check_rights(path, body, files, request.method)
         repeated = self._repeated(request.method, path, body)
         answer = repeated or router.dispatch(
@@ -139,7 +149,8 @@ class Rest:
         total = 0
         too_large = False
         async for part in await request.multipart():
-            assert isinstance(part, BodyPartReader)
+            if not isinstance(part, BodyPartReader):
+                raise ValueError("a multipart inside a multipart")
             data = bytearray()
             while chunk := await part.read_chunk(1 << 16):
                 total += len(chunk)
@@ -216,6 +227,14 @@ class Rest:
         for reaction in payload["reactions"]:
             mine = message.reaction_for(reaction["emoji"]["name"])
             reaction["me"] = mine is not None and self.backend.bot_user.id in mine.user_ids
+
+
+def _check_commands(method: str, path: str, body: Any) -> None:
+    if method == "PUT" and path.endswith("/commands"):
+        check_commands(body)
+    suggests = CallbackType.APPLICATION_COMMAND_AUTOCOMPLETE_RESULT
+    if path.endswith("/callback") and isinstance(body, dict) and body.get("type") == suggests:
+        check_suggestions((body.get("data") or {}).get("choices") or [])
 
 
 def _nonce_key(method: str, path: str, body: Any) -> tuple[int, str] | None:

@@ -24,6 +24,7 @@ from bot.rehearsal.children import Child, bot_program, engine_program, free_port
 from bot.rehearsal.visitor import Used, Visitor, text_of
 
 WAIT_S = 60.0
+READY_WITHIN_S = 150.0
 
 
 class Stack:
@@ -51,10 +52,10 @@ class Stack:
         )
 
     async def engine_ready(self) -> None:
-        await self.engine.ready(healthy(self.http, self.engine_url, "ready"), within_s=WAIT_S)
+        await self.engine.ready(healthy(self.http, self.engine_url, "ready"), within_s=READY_WITHIN_S)
 
     async def bot_ready(self) -> None:
-        await self.bot.ready(healthy(self.http, self.stage.url, "bot_online"), within_s=WAIT_S)
+        await self.bot.ready(healthy(self.http, self.stage.url, "bot_online"), within_s=READY_WITHIN_S)
 
     async def bot_settled(self, ready_before: int) -> None:
         """Wait until the bot has handled one READY more than ``ready_before``: what was missed is made up for by then."""
