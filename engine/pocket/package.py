@@ -25,7 +25,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 MAX_BYTES = 30_000_000
 
 
-def package(out: Path, folder: Path = WEIGHTS, *, window_frames: int = 1000) -> Path:
+def package(out: Path, folder: Path = WEIGHTS, *, window_frames: int = 512) -> Path:
     """Writes the checkpoints under `out` as a MusicGen folder, but for the card (card.md, filled in by hand from the logs).
 
     `window_frames`: what the language model has learned to hear at once. Raises ValueError above 30 MB.

@@ -75,7 +75,8 @@ def test_codec_stage_survives_kill_9(recipe: Path) -> None:
         "from engine.pocket.codec import PocketCodecConfig\n"
         "from engine.pocket.codec_training import CodecTraining, train\n"
         "from engine.pocket.workers import Team\n"
-        "config = PocketCodecConfig(codebook_size=16, codebook_dim=4, encoder_width=8, encoder_layers=1, decoder_width=16, decoder_layers=1)\n"
+        "config = PocketCodecConfig(codebook_size=16, codebook_dim=4, encoder_width=8, encoder_layers=1,"
+        " decoder_width=16, decoder_layers=1)\n"
         "train(Team(), Path(sys.argv[1]), CodecTraining(steps=100_000, joint_steps=4, batch=2, frames=16, unquantised_steps=2,"
         " save_every=1, log_every=2), config)\n"
     )
