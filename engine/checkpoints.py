@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POCKET = Path(__file__).parent / "pocket" / "weights"
+AUDIOCRAFT_FILE = "state_dict.bin"
+"""A folder with this is audiocraft's own; only ``--backend audiocraft`` loads it as it is, and only as the default."""
 META_LICENCE = "CC-BY-NC 4.0"
 
 
@@ -78,7 +80,7 @@ class Catalogue:
             return Source("pocket", POCKET, _card(POCKET))
         folder = Path(name).expanduser()
         if folder.is_dir():
-            if not _is_checkpoint(folder):
+            if not _is_checkpoint(folder) and not (folder / AUDIOCRAFT_FILE).is_file():
                 raise EngineError("unknown_checkpoint", f"{folder} is no MusicGen folder: it has no config.json.")
             return Source(folder.resolve().name, folder.resolve(), _card(folder))
         if _is_checkpoint(self._folder / name) and Path(name).name == name:

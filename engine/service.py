@@ -164,6 +164,8 @@ class Engine:
         """
         arrived = time.monotonic()
         kind = request.kind
+        if (former := self._takes.get(request.take_id)) is not None:
+            former.cancel()
         try:
             self._batcher.hold()
             try:
@@ -178,8 +180,6 @@ class Engine:
             self.metrics.ended(kind, error.code)
             log.info("take %s (%s) refused: %s", request.take_id, kind, error.code)
             raise
-        if (former := self._takes.get(request.take_id)) is not None:
-            former.cancel()
 
         loop = asyncio.get_running_loop()
         job: Job

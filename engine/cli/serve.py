@@ -22,6 +22,8 @@ from engine.settings import EngineSettings
 log = logging.getLogger("engine")
 
 GRACE_S = 10
+KEEP_ALIVE_S = 75
+"""Longer than clients keep idle connections (aiohttp: 15 s), so that none is closed under a request that is being sent."""
 
 
 def serve(arguments: argparse.Namespace) -> int:
@@ -54,7 +56,14 @@ class EngineServer(uvicorn.Server):
     """uvicorn that tells running takes of the end before it waits for their connections, and ends with 0 after a signal."""
 
     def __init__(self, app: Starlette) -> None:
-        config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_S)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+            timeout_keep_alive=KEEP_ALIVE_S,
+        )
         super().__init__(config)
         self._app = app
 

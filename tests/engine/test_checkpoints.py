@@ -60,6 +60,15 @@ def test_one_in_the_folder_can_be_the_default_by_its_name(folder: Path) -> None:
     assert catalogue.find(None).where == folder / "alice"
 
 
+def test_a_folder_as_audiocraft_writes_it_can_be_the_default(tmp_path: Path) -> None:
+    """Its backend loads it; until then nothing is known of it."""
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "state_dict.bin").touch()
+    catalogue = Catalogue(str(tmp_path / "theirs"), tmp_path / "checkpoints")
+    assert catalogue.default_id == "theirs"
+    assert infos(catalogue).get("theirs") is None
+
+
 def test_a_finetune_appears_when_its_folder_does(tiny_checkpoint: Path, tmp_path: Path) -> None:
     catalogue = Catalogue(str(tiny_checkpoint), tmp_path / "checkpoints")
     with pytest.raises(EngineError, match="There is no checkpoint 'new' here"):

@@ -184,6 +184,13 @@ def test_help_teaches_by_example(capsys: pytest.CaptureFixture[str], command: st
     assert command == "checkpoints" or f"examples:\n  python -m engine {command}" in out
 
 
+def test_pocket_has_a_command_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["pocket", "train", "--help"])
+    assert caught.value.code == 0
+    assert "--stage" in capsys.readouterr().out
+
+
 def test_a_damaged_checkpoint_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_checkpoint: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
