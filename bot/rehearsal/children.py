@@ -47,6 +47,7 @@ def engine_program(*, port: int, data: Path, token: str, checkpoint: str, **sett
         "ENGINE_TOKEN": token,
         "ENGINE_DATA": str(data),
         "ENGINE_CHECKPOINT": checkpoint,
+        "ENGINE_BACKEND": os.environ.get("ENGINE_BACKEND") or "native",
     }
     advice = "If the model cannot be loaded, unset ENGINE_CHECKPOINT: the embedded one needs no download."
     return Program("engine", ("-m", "engine", "serve"), {**fixed, **settings}, advice)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from bot.rehearsal.cdn import Cdn, avatar_svg, media_type, safe_filename
 from bot.rehearsal.command_rules import check_commands, check_suggestions
 from bot.rehearsal.options import FieldError, Form, find_leaf, nest
 from bot.rehearsal.wire import hide_used_attachments, with_base_url, with_local_urls
+from bot.rehearsal.world import INVITE_PERMISSIONS
 
 
 @pytest.mark.parametrize(
@@ -151,3 +153,9 @@ def test_commands_and_suggestions_that_are_fine() -> None:
     check_suggestions([{"name": "x" * 100, "value": "y" * 100}] * 25)
     with pytest.raises(BackendError, match="at most 25"):
         check_suggestions([{"name": "x", "value": "y"}] * 26)
+
+
+def test_the_bot_has_exactly_the_rights_that_its_invite_asks_for() -> None:
+    readme = Path(__file__).resolve().parents[3] / "README.md"
+    asked = re.search(r"permissions=(\d+)", readme.read_text(encoding="utf-8"))
+    assert asked is not None and int(asked[1]) == INVITE_PERMISSIONS.value
