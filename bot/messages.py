@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from pathlib import PurePath
 
 import discord
 
@@ -135,7 +134,7 @@ def file_name(take: Take, extension: str, track_name: str | None = None) -> str:
     """``dark-warehouse-techno-1234.mp3``: what the clip is called in a download folder. ASCII, so that every client can save it."""
     words = take.prompt or ("surprise" if take.kind == "unconditional" else "continued")
     if track_name:
-        words = f"{PurePath(track_name).stem} continued"
+        words = f"{track_name} continued"
     ascii_words = unicodedata.normalize("NFKD", words).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", ascii_words).strip("-")[:48].rstrip("-") or "clip"
     return f"{slug}-{take.seed}.{extension}"

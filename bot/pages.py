@@ -78,7 +78,7 @@ def crate_page(tracks: Sequence[Track], *, page: int, total: int) -> discord.Emb
     else:
         first = page * CRATE_PAGE
         text = "\n".join(
-            f"`{first + number:>3}` **{plain(shorten(track_label(track), 80))}** · {clock(track.duration_s)} · by <@{track.member_id}>"
+            f"{first + number}\\. **{plain(shorten(track_label(track), 80))}** · {clock(track.duration_s)} · by <@{track.member_id}>"
             for number, track in enumerate(tracks, 1)
         )
     embed = discord.Embed(title="The crate", description=text, colour=VIOLET)
@@ -145,6 +145,7 @@ class Status:
     queue: int
     jobs: Sequence[JobLine]
     versions: Mapping[str, str]
+    """The bot's own; the engine's are in ``health``."""
     latency_ms: float | None
 
 
@@ -161,19 +162,17 @@ def status_page(status: Status) -> discord.Embed:
     embed.add_field(name="Engine", value=shorten(engine, 1000), inline=False)
     if status.checkpoint is not None:
         point = status.checkpoint
-        embed.add_field(
-            name="Checkpoint",
-            value=f"{plain(point.name)} ({code(point.id)}), {point.kind}, {point.parameters / 1e6:.1f} M parameters, {point.licence}",
-            inline=False,
-        )
+        size = f"{point.parameters / 1e6:.1f} M parameters"
+        value = f"{plain(point.name)} ({code(point.id)}), {point.kind}, {size}\nlicence: {plain(point.licence)}"
+        embed.add_field(name="Checkpoint", value=value, inline=False)
     embed.add_field(
         name="This server", value=f"{plural(status.queue, 'take')} waiting or running · token {code(status.settings.token)}", inline=False
     )
     lines = [f"{job.name}: {_when(job.next_run, 'not planned')} (last {_when(job.last_run, 'never')})" for job in status.jobs] or ["none"]
     embed.add_field(name="Next scheduled runs", value="\n".join(lines), inline=False)
-    embed.add_field(
-        name="Versions", value=shorten(" · ".join(f"{name} {version}" for name, version in status.versions.items()), 1000), inline=False
-    )
+    versions = [("Bot", status.versions), ("Engine", {"techno-composer": health.version, **health.versions} if health else {})]
+    said = [f"{whose}: {' · '.join(f'{name} {version}' for name, version in those.items())}" for whose, those in versions if those]
+    embed.add_field(name="Versions", value=shorten("\n".join(said), 1000), inline=False)
     if status.latency_ms is not None:
         embed.set_footer(text=f"Discord answers in {status.latency_ms:.0f} ms")
     return embed
@@ -181,8 +180,8 @@ def status_page(status: Status) -> discord.Embed:
 
 def settings_page(settings: GuildSettings) -> discord.Embed:
     embed = discord.Embed(title="Settings of this server", colour=VIOLET)
-    embed.add_field(name="Token", value=f"{code(settings.token)} – a prompt with this word is in category A or B")
-    embed.add_field(name="Checkpoint", value=code(settings.checkpoint) if settings.checkpoint else "the engine's default")
+    embed.add_field(name="Token", value=f"{code(settings.token)} – a prompt with this word is in category A or B", inline=False)
+    embed.add_field(name="Checkpoint", value=code(settings.checkpoint) if settings.checkpoint else "the engine's default", inline=False)
     return embed
 
 

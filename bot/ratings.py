@@ -17,7 +17,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from weakref import WeakValueDictionary
 
@@ -30,6 +31,9 @@ from storage import Store, Take
 from storage.times import now
 
 log = logging.getLogger(__name__)
+
+CATCH_UP_S = 2.0
+"""Longest that a command waits for reactions that are being written down."""
 
 _SCORE_OF = {emoji: score for score, emoji in SCORES.items()}
 
@@ -56,11 +60,26 @@ class Ratings:
         self._client = client
         self._store = store
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        self._applying: set[asyncio.Task[object]] = set()
 
     # ---- as it happens
 
     async def added(self, event: discord.RawReactionActionEvent) -> None:
         """One reaction more."""
+        with self._noted():
+            await self._added(event)
+
+    async def removed(self, event: discord.RawReactionActionEvent) -> None:
+        """One reaction fewer. Discord doesn't say whose, beyond the id: a bot's was never counted, so there is nothing to withdraw."""
+        with self._noted():
+            await self._removed(event)
+
+    async def caught_up(self) -> None:
+        """Waits until every reaction that has arrived by now is a rating: whoever rates and then asks for results sees both."""
+        if self._applying:
+            await asyncio.wait(set(self._applying), timeout=CATCH_UP_S)
+
+    async def _added(self, event: discord.RawReactionActionEvent) -> None:
         score = score_of(event.emoji)
         if score is None or event.guild_id is None or self._is_bot(event):
             return
@@ -73,8 +92,7 @@ class Ratings:
         if before is not None and before != score and self._may_remove_reactions(event.guild_id, event.channel_id):
             await self._take_away(event, before)
 
-    async def removed(self, event: discord.RawReactionActionEvent) -> None:
-        """One reaction fewer. Discord doesn't say whose, beyond the id: a bot's was never counted, so there is nothing to withdraw."""
+    async def _removed(self, event: discord.RawReactionActionEvent) -> None:
         score = score_of(event.emoji)
         if score is None or event.guild_id is None or self._is_bot(event):
             return
@@ -144,6 +162,16 @@ class Ratings:
         return len(changes.added) + len(changes.changed) + len(changes.withdrawn)
 
     # ---- small parts
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        task = asyncio.current_task()
+        assert task is not None
+        self._applying.add(task)
+        try:
+            yield
+        finally:
+            self._applying.discard(task)
 
     def _lock(self, message_id: int) -> asyncio.Lock:
         return self._locks.setdefault(message_id, asyncio.Lock())

@@ -67,9 +67,14 @@ def audio_in(message: discord.Message) -> list[discord.Attachment]:
     return found
 
 
+def spoken_name(filename: str) -> str:
+    """``Alice_-_Nacht.mp3`` → ``Alice - Nacht``: Discord puts underscores for the spaces of a file's name."""
+    return PurePath(filename).stem.replace("_", " ").strip() or filename
+
+
 def track_label(track: Track) -> str:
     """``Artist – Title``, or the file's name."""
-    title = track.title or PurePath(track.filename).stem
+    title = track.title or spoken_name(track.filename)
     return f"{track.artist} – {title}" if track.artist else title
 
 

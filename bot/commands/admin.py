@@ -36,8 +36,6 @@ async def status(interaction: Interaction) -> None:
         "discord.py": discord.__version__,
         "Python": platform.python_version(),
     }
-    if health is not None:
-        versions |= {"engine": health.version, **health.versions}
     shown = pages.Status(
         health=health,
         engine_trouble=trouble,

@@ -64,7 +64,7 @@ class Source:
         async def store(into: Store) -> str:
             return await into.blobs.put(await uploads.fetch(attachment))
 
-        return cls(attachment.filename, None, None, store)
+        return cls(uploads.spoken_name(attachment.filename), None, None, store)
 
 
 @app_commands.command(name="continue", description="Let a track go on: attach one, or pick one of the crate's")

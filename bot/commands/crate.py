@@ -140,10 +140,13 @@ async def _add(interaction: Interaction, files: list[discord.Attachment]) -> Non
 
 
 async def _page(store: Store, guild_id: int, page: int) -> tuple[discord.Embed, discord.ui.View]:
+    """One page of the crate and the buttons to turn it; a crate of one page has none."""
     total = await store.tracks.count(guild_id)
     page = min(page, max(0, (total - 1) // pages.CRATE_PAGE))
     tracks = await store.tracks.list(guild_id, limit=pages.CRATE_PAGE, offset=page * pages.CRATE_PAGE)
     view = discord.ui.View(timeout=None)
+    if total <= pages.CRATE_PAGE:
+        return pages.crate_page(tracks, page=page, total=total), view
     view.add_item(CratePage(max(0, page - 1), "back", disabled=page == 0))
     view.add_item(CratePage(page + 1, "on", disabled=(page + 1) * pages.CRATE_PAGE >= total))
     return pages.crate_page(tracks, page=page, total=total), view

@@ -17,6 +17,7 @@ from storage.export import to_csv
 async def results(interaction: Interaction) -> None:
     assert interaction.guild_id is not None
     await interaction.response.defer(thinking=True)
+    await interaction.client.ratings.caught_up()
     store = interaction.client.store
     found = await store.ratings.results(interaction.guild_id)
     settings = await store.guilds.settings(interaction.guild_id)
@@ -29,6 +30,7 @@ async def results(interaction: Interaction) -> None:
 async def export(interaction: Interaction) -> None:
     assert interaction.guild_id is not None
     await interaction.response.defer(ephemeral=True, thinking=True)
+    await interaction.client.ratings.caught_up()
     rows = await interaction.client.store.ratings.export_rows(interaction.guild_id)
     file = discord.File(io.BytesIO(to_csv(rows)), "ratings.csv")
     text = (

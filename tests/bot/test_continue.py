@@ -15,7 +15,7 @@ async def test_what_is_asked_reaches_the_engine(world: Any, scripted: Any, done:
     (order,) = scripted.requests
     assert (order.kind, order.from_s, order.prompt_seconds, order.seconds, order.prompt) == ("continuation", 9.5, 2.5, 30.0, "acid")
     assert list(scripted.tracks.values()) == [b"set"]
-    assert "**set.mp3**, continued from 9.5 s" in world.text(world.last())
+    assert "**set**, continued from 9.5 s" in world.text(world.last())
     assert "new from 2 s" in world.text(world.last())
 
 
