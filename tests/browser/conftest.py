@@ -13,13 +13,14 @@ from typing import Any, Protocol
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 
 from bot.rehearsal.app import Stage, StageOptions
 from bot.rehearsal.visitor import Visitor
 
 WAIT_S = 30.0
-WAIT_MS = 10_000
+WAIT_MS = 15_000
+expect.set_options(timeout=WAIT_MS)
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 LAUNCH = [
     "--no-sandbox",

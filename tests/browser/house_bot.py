@@ -263,10 +263,6 @@ async def show(interaction: discord.Interaction, what: str) -> None:
             await interaction.response.send_message("A thread begins")
             thread = await (await interaction.original_response()).create_thread(name="deep talk")
             await thread.send("Down here")
-        case "many":
-            await interaction.response.send_message("many", ephemeral=True)
-            for number in range(70):
-                await channel.send(f"line {number}")
 
 
 @app_commands.context_menu(name="Continue this track")

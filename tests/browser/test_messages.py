@@ -14,6 +14,13 @@ async def show(alice: Visitor, what: str) -> None:
     await alice.finished(await alice.slash("show", what=what))
 
 
+def many(alice: Visitor, stage: Stage) -> None:
+    """70 messages of bob's in the lab: more than the page fetches at once."""
+    bob_id = next(int(member["id"]) for member in alice.state["members"] if member["username"] == "bob")
+    for number in range(70):
+        stage.backend.create_message(int(alice.channel_id("lab")), bob_id, f"line {number}")
+
+
 async def test_an_empty_channel_says_what_to_try(chat: Any) -> None:
     await expect(chat.page.get_by_role("heading", name="This is where #lab begins")).to_be_visible()
     await expect(chat.page.get_by_text("it is not Discord")).to_be_visible()
@@ -159,7 +166,7 @@ async def test_messages_of_one_author_stand_together(chat: Any, alice: Visitor) 
 
 
 async def test_edits_leave_a_reader_where_they_are(chat: Any, alice: Visitor, stage: Stage) -> None:
-    await show(alice, "many")
+    many(alice, stage)
     await expect(chat.page.get_by_text("line 69", exact=True)).to_be_visible()
     # Going up loads what came before, and the place stays.
     await chat.page.locator("#scroller").evaluate("(it) => it.scrollTo(0, 500)")
@@ -178,8 +185,8 @@ async def test_edits_leave_a_reader_where_they_are(chat: Any, alice: Visitor, st
     await expect(chat.page.locator("#to-present")).to_be_hidden()
 
 
-async def test_older_messages_are_fetched_on_the_way_up(chat: Any, alice: Visitor) -> None:
-    await show(alice, "many")
+async def test_older_messages_are_fetched_on_the_way_up(chat: Any, alice: Visitor, stage: Stage) -> None:
+    many(alice, stage)
     await expect(chat.page.get_by_text("line 69", exact=True)).to_be_visible()
     await chat.page.reload()
     await expect(chat.page.get_by_text("line 69", exact=True)).to_be_visible()

@@ -20,6 +20,7 @@ export class Log {
   #newFrom = null; // the first message that was unread when the reader came
   #below = 0; // messages that came while the reader was further up
   #top = 0; // where the log was scrolled to
+  #reachable = null; // id of the message that Tab leads to
 
   constructor(context) {
     this.#context = context;
@@ -32,6 +33,7 @@ export class Log {
     new ResizeObserver(() => this.#following && this.#jumpToEnd()).observe(byId("scroller-inner"));
     new ResizeObserver(() => this.#following && this.#jumpToEnd()).observe(this.scroller);
     this.list.addEventListener("keydown", (event) => this.#onKey(event));
+    this.list.addEventListener("focusin", (event) => this.#makeReachable(event.target.closest(".message")?.dataset.id));
     context.actions.jumpTo = (messageId) => this.jumpTo(messageId);
 
     const { state, interactions } = context;
@@ -54,18 +56,33 @@ export class Log {
   showChannel() {
     const { state, jukebox } = this.#context;
     const timeline = state.timeline(state.channelId);
+    const place = this.#channelId === state.channelId && !this.#following ? this.#place() : null;
     if (this.#channelId !== state.channelId) this.#newFrom = state.unread.get(state.channelId)?.firstId ?? null;
     this.#channelId = state.channelId;
     this.#views.clear();
+    this.#reachable = null;
     this.list.setAttribute("aria-label", `Messages in #${state.channel?.name ?? ""}`);
     this.list.setAttribute("aria-busy", String(!timeline));
-    fill(this.list, timeline ? null : h("li.loading", {}, h("span.dots", { "aria-hidden": "true" }, h("i"), h("i"), h("i")), "Loading…"));
+    fill(this.list, timeline ? null : h("p.loading", {}, h("span.dots", { "aria-hidden": "true" }, h("i"), h("i"), h("i")), "Loading…"));
     for (const message of timeline?.messages ?? []) this.list.append(this.#view(message).element);
     this.#arrange();
     this.#drawPending();
     drawWelcome(byId("welcome"), this.#context, timeline?.complete ?? false);
     jukebox.sweep();
-    this.toEnd();
+    if (!place || !this.#returnTo(place)) this.toEnd();
+  }
+
+  // The message at the upper edge and how far it is from it: where a reader is, whatever comes and goes above.
+  #place() {
+    const edge = this.scroller.getBoundingClientRect().top;
+    const first = [...this.list.querySelectorAll(".message")].find((element) => element.getBoundingClientRect().bottom > edge);
+    return first ? { id: first.dataset.id, top: first.getBoundingClientRect().top } : null;
+  }
+
+  #returnTo({ id, top }) {
+    const element = this.#views.get(id)?.element;
+    if (element) this.scroller.scrollTop += element.getBoundingClientRect().top - top;
+    return Boolean(element);
   }
 
   #view(message) {
@@ -115,11 +132,12 @@ export class Log {
       const at = new Date(view.message.timestamp);
       const newDay = !previous || !sameDay(at, new Date(previous.timestamp));
       const isNew = view.message.id === this.#newFrom;
-      if (newDay) element.before(h("li.line", {}, h("span", {}, dayName(at))));
-      if (isNew) element.before(h("li.line.line-new", {}, h("span", {}, "New")));
+      if (newDay) element.before(h("div.line", {}, h("span", {}, dayName(at))));
+      if (isNew) element.before(h("div.line.line-new", {}, h("span", {}, "New")));
       view.continued = !newDay && !isNew && continues(view.message, previous);
       previous = view.message;
     }
+    if (!this.#views.has(this.#reachable)) this.#makeReachable(previous?.id);
   }
 
   #drawPending() {
@@ -181,6 +199,14 @@ export class Log {
   markNewFrom(messageId) {
     this.#newFrom = messageId;
     this.#arrange();
+  }
+
+  #makeReachable(messageId) {
+    if (!messageId || messageId === this.#reachable) return;
+    const before = this.#views.get(this.#reachable);
+    if (before) before.reachable = false;
+    this.#reachable = messageId;
+    this.#views.get(messageId).reachable = true;
   }
 
   // Arrows go from message to message, the menu key opens the menu of the one that has the focus.

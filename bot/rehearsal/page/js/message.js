@@ -52,7 +52,7 @@ export class MessageView {
     this.#parts = this.#layout();
     const slots = Object.fromEntries(this.#parts.map((part) => [part.name, part.slot]));
     const body = h("div.message-body", {}, slots.header, slots.content, slots.attachments, slots.embeds, slots.components, slots.reactions, slots.footer);
-    this.element = h("li.message", {
+    this.element = h("article.message", {
       id: `message-${message.id}`,
       dataset: { id: message.id },
       tabindex: "-1",
@@ -77,6 +77,11 @@ export class MessageView {
       part.key = key;
       keepingFocus(part.slot, () => fill(part.slot, part.draw(message)));
     }
+  }
+
+  /** One message at a time is reached by Tab, and its tools after it; arrows lead from one to the next (log.js). */
+  set reachable(on) {
+    for (const element of [this.element, ...this.element.querySelectorAll(".message-tools button")]) element.tabIndex = on ? 0 : -1;
   }
 
   /** Continued messages show no name and no face. */
@@ -174,8 +179,8 @@ export class MessageView {
     const react = (event) => pickReaction(this.#message, event.currentTarget, this.#context);
     const more = (event) => messageMenu(this.#message, event.currentTarget, this.#context);
     return h("div.message-tools", {},
-      h("button.icon-button.tool-react", { type: "button", "aria-label": "Add a reaction", onclick: react }, icon("smile")),
-      h("button.icon-button", { type: "button", "aria-label": "More: apps, copy, delete", "aria-haspopup": "menu", onclick: more }, icon("more")),
+      h("button.icon-button.tool-react", { type: "button", tabindex: "-1", "aria-label": "Add a reaction", onclick: react }, icon("smile")),
+      h("button.icon-button", { type: "button", tabindex: "-1", "aria-label": "More: apps, copy, delete", "aria-haspopup": "menu", onclick: more }, icon("more")),
     );
   }
 

@@ -47,9 +47,12 @@ export class State extends EventTarget {
 
   // ---- the world ----
 
-  /** Takes the answer to hello or switch. What was loaded for the member before is forgotten. */
+  /** Takes the answer to hello or switch. What another member saw is forgotten. */
   welcome(answer) {
-    if (this.me?.id !== answer.me.id) this.unread.clear();
+    const sameMember = this.me?.id === answer.me.id;
+    // After a lost line the channel stays as it was until its messages are fetched anew.
+    const shown = sameMember ? this.timeline(this.channelId) : null;
+    if (!sameMember) this.unread.clear();
     this.me = answer.me;
     this.guild = answer.guild;
     this.members = new Map(answer.members.map((member) => [member.id, member]));
@@ -59,6 +62,7 @@ export class State extends EventTarget {
     this.uploadLimit = answer.upload_limit ?? 0;
     this.timelines.clear();
     if (!this.channels.has(this.channelId)) this.channelId = this.textChannels()[0]?.id ?? null;
+    else if (shown) this.timelines.set(this.channelId, shown);
     this.#emit("world");
   }
 
