@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -260,3 +261,5 @@ class ReferenceTake:
 def _require_audiocraft() -> None:
     if importlib.util.find_spec("audiocraft") is None:
         raise AudiocraftMissing(INSTALL)
+    # xformers, which audiocraft imports, says at length that its CUDA code is of another torch; nothing here runs it.
+    logging.getLogger("xformers").setLevel(logging.ERROR)
