@@ -82,6 +82,9 @@ def _in_about(seconds: float | None) -> str:
     return "in a moment" if seconds < 2 else f"in about {seconds:.0f} seconds" if seconds < 90 else f"in about {seconds / 60:.0f} minutes"
 
 
+_UNKNOWN_INTERACTION = 10062
+
+
 async def reply(interaction: Interaction, text: str) -> None:
     """Says something to one member only, wherever the interaction stands. Never raises: there is nobody left to tell."""
     none = discord.AllowedMentions.none()
@@ -101,8 +104,11 @@ async def reply(interaction: Interaction, text: str) -> None:
 async def handle(interaction: Interaction, error: BaseException) -> None:
     """The one error handler of every command, button and modal."""
     words = words_for(error)
+    original = error.original if isinstance(error, app_commands.CommandInvokeError) else error
+    if isinstance(original, discord.NotFound) and original.code == _UNKNOWN_INTERACTION:
+        log.warning("an interaction was answered too late: Discord waits 3 s")
+        return
     if words is None:
-        original = error.original if isinstance(error, app_commands.CommandInvokeError) else error
         what = interaction.command.qualified_name if interaction.command else dict(interaction.data or {}).get("custom_id", "?")
         log.error("unexpected error in %s", what, exc_info=original)
         words = UNEXPECTED

@@ -9,6 +9,7 @@ from datetime import datetime
 import discord
 
 from bot.charts import CATEGORY_NAMES, plural
+from bot.limits import EMBED_DESCRIPTION_CHARACTERS, EMBED_FIELD_CHARACTERS
 from bot.messages import GREY, VIOLET, Moment, code, plain, progress_line, shorten
 from bot.orders import clock
 from bot.uploads import track_label
@@ -101,7 +102,7 @@ def queue_page(takes: Sequence[tuple[Take, Moment | None]], *, own: int) -> disc
         state = progress_line(moment) if moment else take.state
         mark = f"`{number}` " if number <= own else ""
         lines.append(f"{mark}**{what}** for <@{take.member_id}>{link}\n{state}")
-    return discord.Embed(title="Queue", description=shorten("\n".join(lines), 4000), colour=VIOLET)
+    return discord.Embed(title="Queue", description=shorten("\n".join(lines), EMBED_DESCRIPTION_CHARACTERS), colour=VIOLET)
 
 
 def results_page(results: Sequence[CategoryResult], settings: GuildSettings) -> discord.Embed:
@@ -159,7 +160,7 @@ def status_page(status: Status) -> discord.Embed:
             f"{'ready' if health.ready else '⚠️ loading its model'} · {health.backend} on {health.device} · "
             f"{health.running} running, {health.queue} waiting · up {clock(health.uptime_s)}"
         )
-    embed.add_field(name="Engine", value=shorten(engine, 1000), inline=False)
+    embed.add_field(name="Engine", value=shorten(engine, EMBED_FIELD_CHARACTERS), inline=False)
     if status.checkpoint is not None:
         point = status.checkpoint
         size = f"{point.parameters / 1e6:.1f} M parameters"
@@ -172,7 +173,7 @@ def status_page(status: Status) -> discord.Embed:
     embed.add_field(name="Next scheduled runs", value="\n".join(lines), inline=False)
     versions = [("Bot", status.versions), ("Engine", {"techno-composer": health.version, **health.versions} if health else {})]
     said = [f"{whose}: {' · '.join(f'{name} {version}' for name, version in those.items())}" for whose, those in versions if those]
-    embed.add_field(name="Versions", value=shorten("\n".join(said), 1000), inline=False)
+    embed.add_field(name="Versions", value=shorten("\n".join(said), EMBED_FIELD_CHARACTERS), inline=False)
     if status.latency_ms is not None:
         embed.set_footer(text=f"Discord answers in {status.latency_ms:.0f} ms")
     return embed

@@ -107,11 +107,14 @@ class Takes:
             self._running[take.id] = running
             try:
                 await self._show_first(interaction, running, original=number == 0)
-            except BaseException:
+            except Exception as error:
                 for left in takes[number:]:
                     self._running.pop(left.id, None)
                     await self._store.takes.fail(left.id, "Discord did not take the message.")
-                raise
+                if number == 0:
+                    raise
+                log.warning("take %s could not be shown: %s", take.id, error)  # an answer would cover the first take's message
+                return takes[:number]
             running.task = asyncio.create_task(self._run(running), name=f"take-{take.id}")
         return takes
 

@@ -12,6 +12,7 @@ import aiohttp
 import discord
 
 from bot.errors import UNEXPECTED, log, words_for
+from bot.limits import MESSAGE_CHARACTERS
 from bot.messages import file_name, plain, shorten
 from bot.orders import clock
 from bot.refusal import Refusal
@@ -91,7 +92,7 @@ async def add_all(interaction: Interaction, attachments: list[discord.Attachment
             name = plain(shorten(attachment.filename, 80))
             text = words or UNEXPECTED
             lines.append(f"⚠️ {text}" if name in text else f"⚠️ **{name}**: {text}")
-    return shorten("\n".join(lines), 2000)
+    return shorten("\n".join(lines), MESSAGE_CHARACTERS)
 
 
 async def keep_clip(interaction: Interaction, take: Take) -> str:

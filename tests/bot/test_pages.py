@@ -72,7 +72,7 @@ async def test_status_is_for_moderators_and_shows_engine_jobs_and_versions(world
         await world.bob.slash(world.lab, "status")
     text = world.said(await world.mira.slash(world.lab, "status"))
     assert "ready · native on cpu · 0 running, 0 waiting" in text
-    assert "(`tiny`), base, " in text
+    assert "(`checkpoint`), base, " in text
     for job in ("compare ratings with reactions", "remove audio that no row names", "back up the database"):
         assert f"{job}: <t:" in text
     assert "never" not in text  # each was run at the first start

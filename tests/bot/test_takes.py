@@ -288,3 +288,25 @@ async def test_words_of_members_neither_format_nor_mention(world: Any, scripted:
     assert "@everyone" not in text and "||techno||" not in text
     assert isinstance(world.bot.allowed_mentions, discord.AllowedMentions)
     assert world.bot.allowed_mentions.everyone is False
+
+
+async def test_a_message_that_discord_refuses_costs_only_its_own_take(world: Any, scripted: Any, done: Callable[..., Any]) -> None:
+    scripted.events = [done()]
+    world.env.inject_error("POST", "/webhooks/*", status=500, times=None)
+    await world.alice.slash(world.lab, "generate", prompt="techno", takes=3)
+    await world.until(world.queue_is_empty, "ended")
+    (message,) = world.messages()
+    assert message.attachments and "500" not in world.text(message)
+    assert len(scripted.requests) == 1
+
+
+async def test_an_interaction_that_was_answered_too_late_is_one_line_in_the_log(
+    world: Any, scripted: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.env.allowed.append(discord.NotFound)
+    world.env.inject_error("POST", "/interactions/*/callback", status=404, code=10062, message="Unknown interaction")
+    await world.alice.slash(world.lab, "generate", prompt="techno")
+    assert [record.message for record in caplog.records if record.name == "bot.errors"] == [
+        "an interaction was answered too late: Discord waits 3 s"
+    ]
+    assert await world.queue() == [] and scripted.requests == []
