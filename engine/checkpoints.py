@@ -77,7 +77,7 @@ class Catalogue:
                     f"The embedded model is not there ({POCKET} has no config.json): reinstall the package, "
                     "or set ENGINE_CHECKPOINT to facebook/musicgen-small or to a folder.",
                 )
-            return Source("pocket", POCKET, _card(POCKET))
+            return _pocket()
         folder = Path(name).expanduser()
         if folder.is_dir():
             if not _is_checkpoint(folder) and not (folder / AUDIOCRAFT_FILE).is_file():
@@ -97,7 +97,7 @@ class Catalogue:
         """The default first, then the embedded one, then those in the folder by name."""
         found = {self._default.id: self._default}
         if _is_checkpoint(POCKET):
-            found.setdefault("pocket", Source("pocket", POCKET, _card(POCKET)))
+            found.setdefault("pocket", _pocket())
         for folder in sorted(self._folder.iterdir()) if self._folder.is_dir() else []:
             if _is_checkpoint(folder):
                 found.setdefault(folder.name, Source(folder.name, folder, _card(folder)))
@@ -149,7 +149,7 @@ def _facts_in(where: Path | str) -> dict[str, Any] | None:
         config = _json(folder / "config.json")
         codec, decoder = config["audio_encoder"], config["decoder"]
         hop = math.prod(codec.get("upsampling_ratios", (8, 5, 4, 4)))
-        frame_rate = math.ceil(codec["sampling_rate"] / hop)
+        frame_rate = codec.get("frame_rate") or math.ceil(codec["sampling_rate"] / hop)
         generation = _json(folder / "generation_config.json") if (folder / "generation_config.json").is_file() else {}
         return {
             "sample_rate": codec["sampling_rate"],
@@ -187,6 +187,11 @@ def _json(file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{file.name} holds no object")
     return value
+
+
+def _pocket() -> Source:
+    card = _card(POCKET)
+    return Source("pocket", POCKET, card.model_copy(update={"licence": card.licence or "MIT"}))
 
 
 def _is_checkpoint(folder: Path) -> bool:

@@ -40,13 +40,13 @@ _PACKAGES = ("torch", "transformers", "torchaudio", "starlette", "uvicorn")
 
 
 class Take:
-    """One admitted take: what became of it, as lines of NDJSON. Only the latest Queued or Progress is kept for a slow reader."""
+    """One admitted take: what became of it, as lines of NDJSON. A slow reader gets only the latest Queued and the latest Progress."""
 
     def __init__(self, take_id: str, cancel: Callable[[], None]) -> None:
         self.id = take_id
         self.cancel = cancel
         """Ends the take; nothing happens to one that is over."""
-        self._latest: bytes | None = None
+        self._latest: dict[type[Queued | Progress], bytes] = {}
         self._last: bytes | None = None
         self._news = asyncio.Event()
 
@@ -56,7 +56,7 @@ class Take:
 
     def tell(self, event: Queued | Progress) -> None:
         if not self.over:
-            self._latest = line(event)
+            self._latest[type(event)] = line(event)
             self._news.set()
 
     def end(self, last: bytes) -> None:
@@ -73,9 +73,10 @@ class Take:
                 yield line(Heartbeat())
                 continue
             self._news.clear()
-            latest, self._latest = self._latest, None
-            if latest is not None:
-                yield latest
+            latest, self._latest = self._latest, {}
+            for kind in (Queued, Progress):
+                if kind in latest:
+                    yield latest[kind]
             if self._last is not None:
                 yield self._last
                 return

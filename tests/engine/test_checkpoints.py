@@ -44,7 +44,8 @@ def test_the_default_comes_first_then_what_the_folder_has(tiny_checkpoint: Path,
 
 
 def test_files_say_what_the_loaded_model_says(tiny_checkpoint: Path, tiny_stereo_checkpoint: Path, tmp_path: Path) -> None:
-    for path in (tiny_checkpoint, tiny_stereo_checkpoint):
+    embedded = ["pocket"] if (POCKET / "config.json").is_file() else []
+    for path in (tiny_checkpoint, tiny_stereo_checkpoint, *embedded):
         catalogue = Catalogue(str(path), tmp_path)
         source = catalogue.find(None)
         settings = EngineSettings(_env_file=None, checkpoint=str(path), device="cpu", threads=1)

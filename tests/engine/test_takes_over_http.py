@@ -285,9 +285,15 @@ async def test_heartbeats_while_nothing_else_happens(shared_engine: Any) -> None
     assert [await anext(lines) for _ in range(3)] == [b'{"event":"heartbeat"}\n'] * 3
     take.tell(Queued(position=1, eta_s=2.0))
     take.tell(Queued(position=0, eta_s=1.0))
+    take.tell(Progress(frames=1, of_frames=9, eta_s=0.9))
+    take.tell(Progress(frames=2, of_frames=9, eta_s=0.8))
     take.end(b"last\n")
     take.end(b"too late\n")
-    assert [line async for line in lines] == [b'{"event":"queued","position":0,"eta_s":1.0}\n', b"last\n"]
+    assert [line async for line in lines] == [
+        b'{"event":"queued","position":0,"eta_s":1.0}\n',
+        b'{"event":"progress","frames":2,"of_frames":9,"eta_s":0.8}\n',
+        b"last\n",
+    ]
 
 
 async def test_large_clips_arrive(client: EngineClient, collect: Collect) -> None:
