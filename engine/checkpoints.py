@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-POCKET = Path(__file__).parent / "pocket" / "weights"
+POCKET_FOLDER = Path(__file__).parent / "pocket" / "weights"
 AUDIOCRAFT_FILE = "state_dict.bin"
 """A folder with this is audiocraft's own; only ``--backend audiocraft`` loads it as it is, and only as the default."""
 META_LICENCE = "CC-BY-NC 4.0"
@@ -71,10 +71,10 @@ class Catalogue:
 
     def _resolve(self, name: str) -> Source:
         if name == "pocket":
-            if not _is_checkpoint(POCKET):
+            if not _is_checkpoint(POCKET_FOLDER):
                 raise EngineError(
                     "unknown_checkpoint",
-                    f"The embedded model is not there ({POCKET} has no config.json): reinstall the package, "
+                    f"The embedded model is not there ({POCKET_FOLDER} has no config.json): reinstall the package, "
                     "or set ENGINE_CHECKPOINT to facebook/musicgen-small or to a folder.",
                 )
             return _pocket()
@@ -96,7 +96,7 @@ class Catalogue:
     def sources(self) -> list[Source]:
         """The default first, then the embedded one, then those in the folder by name."""
         found = {self._default.id: self._default}
-        if _is_checkpoint(POCKET):
+        if _is_checkpoint(POCKET_FOLDER):
             found.setdefault("pocket", _pocket())
         for folder in sorted(self._folder.iterdir()) if self._folder.is_dir() else []:
             if _is_checkpoint(folder):
@@ -190,8 +190,8 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _pocket() -> Source:
-    card = _card(POCKET)
-    return Source("pocket", POCKET, card.model_copy(update={"licence": card.licence or "MIT"}))
+    card = _card(POCKET_FOLDER)
+    return Source("pocket", POCKET_FOLDER, card.model_copy(update={"licence": card.licence or "MIT"}))
 
 
 def _is_checkpoint(folder: Path) -> bool:

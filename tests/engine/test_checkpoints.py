@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.api import CheckpointInfo
-from engine.checkpoints import POCKET, Catalogue, describe
+from engine.checkpoints import POCKET_FOLDER, Catalogue, describe
 from engine.errors import EngineError
 from engine.models import ModelShelf, loader, pick_device
 from engine.settings import EngineSettings
@@ -44,7 +44,7 @@ def test_the_default_comes_first_then_what_the_folder_has(tiny_checkpoint: Path,
 
 
 def test_files_say_what_the_loaded_model_says(tiny_checkpoint: Path, tiny_stereo_checkpoint: Path, tmp_path: Path) -> None:
-    embedded = ["pocket"] if (POCKET / "config.json").is_file() else []
+    embedded = ["pocket"] if (POCKET_FOLDER / "config.json").is_file() else []
     for path in (tiny_checkpoint, tiny_stereo_checkpoint, *embedded):
         catalogue = Catalogue(str(path), tmp_path)
         source = catalogue.find(None)
@@ -105,7 +105,7 @@ def test_a_default_that_is_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         Catalogue(name, tmp_path)
 
 
-@pytest.mark.skipif((POCKET / "config.json").is_file(), reason="the embedded model is there")
+@pytest.mark.skipif((POCKET_FOLDER / "config.json").is_file(), reason="the embedded model is there")
 def test_without_the_embedded_model_the_message_says_what_else_there_is(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="facebook/musicgen-small"):
         Catalogue("pocket", tmp_path)
