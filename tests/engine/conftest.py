@@ -46,7 +46,10 @@ def settings_for(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
             "port": 0,
             "data": tmp_path_factory.mktemp("engine-data"),
         }
-        return EngineSettings(_env_file=None, **(given | changes))
+        with pytest.MonkeyPatch.context() as patch:
+            for field in EngineSettings.model_fields:
+                patch.delenv(f"ENGINE_{field.upper()}", raising=False)
+            return EngineSettings(_env_file=None, **(given | changes))
 
     return make
 
