@@ -4,7 +4,7 @@ export VENV
 PYTHON := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-check test lint setup
+.PHONY: help demo demo-check test lint bench setup
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ check-style:
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
+
+bench: ## frames a second beside transformers and audiocraft (ARGS='--sizes small', ARGS=--help)
+	@scripts/setup --audiocraft
+	@exec $(PYTHON) -m engine bench $(ARGS)
 
 setup: ## the environment, ffmpeg, Chromium and audiocraft: all that a test needs
 	@scripts/setup --browser --audiocraft

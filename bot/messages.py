@@ -105,9 +105,9 @@ def clip_embed(take: Take, *, track_name: str | None = None, requester: str | No
     if take.clip.seam_s is not None:
         facts.append(f"new from {clock(take.clip.seam_s)}")
     facts.append(f"seed `{take.seed}`")
-    if take.guidance_scale != 3.0 and take.kind != "unconditional":
+    if take.guidance_scale is not None and take.kind != "unconditional":
         facts.append(f"guidance {take.guidance_scale:g}")
-    if take.temperature != 1.0:
+    if take.temperature is not None:
         facts.append(f"temperature {take.temperature:g}")
     if take.checkpoint:
         facts.append(f"checkpoint ||{plain(take.checkpoint)}||")

@@ -58,12 +58,12 @@ class _Wire(BaseModel):
 
 
 class Sampling(_Wire):
-    """How the next code is chosen from the logits."""
+    """How the next code is chosen from the logits. What is None is the checkpoint's own choice (its ``generation_config.json``)."""
 
-    temperature: float = Field(default=1.0, ge=0.0, le=3.0, description="0 takes the likeliest code (greedy)")
-    top_k: int = Field(default=250, ge=0, le=2048, description="keep the k likeliest codes; 0 keeps all")
-    top_p: float = Field(default=0.0, ge=0.0, le=1.0, description="nucleus; 0 switches it off")
-    guidance_scale: float = Field(default=3.0, ge=1.0, le=10.0, description="classifier-free guidance; 1 is none")
+    temperature: float | None = Field(default=None, ge=0.0, le=3.0, description="0 takes the likeliest code (greedy)")
+    top_k: int | None = Field(default=None, ge=0, le=2048, description="keep the k likeliest codes; 0 keeps all")
+    top_p: float | None = Field(default=None, ge=0.0, le=1.0, description="nucleus; 0 switches it off")
+    guidance_scale: float | None = Field(default=None, ge=1.0, le=10.0, description="classifier-free guidance; 1 is none")
 
 
 class Delivery(_Wire):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine.api import MAX_SEED, CheckpointInfo, Done, GenerateRequest, Payload
@@ -82,19 +82,12 @@ def start(prepared: Prepared, model: Model) -> Decoder:
     """A decoder of ``request.seconds`` of new audio. Takes time only for the conditioning and the prompt's codes."""
     import torch
 
-    from engine.musicgen.sampling import SamplingOptions
-
     request = prepared.request
     prompt_audio = None if prepared.prompt_audio is None else torch.from_numpy(prepared.prompt_audio.samples)  # [C, N]
     return model.start(
         prompt=request.prompt.strip() or None,
         frames=math.ceil(request.seconds * model.frame_rate),
-        sampling=SamplingOptions(
-            temperature=request.sampling.temperature,
-            top_k=request.sampling.top_k,
-            top_p=request.sampling.top_p,
-            guidance_scale=request.sampling.guidance_scale,
-        ),
+        sampling=replace(model.default_sampling, **request.sampling.model_dump(exclude_none=True)),
         seed=prepared.seed,
         prompt_audio=prompt_audio,
     )

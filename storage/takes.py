@@ -62,8 +62,8 @@ class Take:
     prompt_kind: PromptKind
     seconds: float
     seed: int | None
-    guidance_scale: float
-    temperature: float
+    guidance_scale: float | None
+    temperature: float | None
     checkpoint: str | None
     """The asked one (None: the default) until the clip is kept, then the one that made it."""
     checkpoint_kind: CheckpointKind | None
@@ -136,8 +136,8 @@ class Takes:
         prompt: str = "",
         seconds: float,
         seed: int | None = None,
-        guidance_scale: float,
-        temperature: float,
+        guidance_scale: float | None = None,
+        temperature: float | None = None,
         checkpoint: str | None = None,
         track_sha256: str | None = None,
         from_s: float | None = None,

@@ -23,8 +23,8 @@ SEED = "Any number: the same seed with the same words gives the same clip"
     seconds=SECONDS,
     takes="How many different clips: 1 to 4",
     seed=SEED,
-    guidance="How closely it follows the words: 1 to 10; 3 if left out",
-    temperature="How adventurous it is: 0 to 3; 1 if left out",
+    guidance="How closely it follows the words: 1 to 10; the model's usual if left out",
+    temperature="How adventurous it is: 0 to 3; the model's usual if left out",
     checkpoint="Which model makes it; this server's usual one if left out",
 )
 async def generate(  # noqa: PLR0917 (options of a slash command)

@@ -1,4 +1,4 @@
-"""The command line: ``generate``, ``continue``, ``surprise``, ``serve``, ``checkpoints``, ``pocket``.
+"""The command line: ``generate``, ``continue``, ``surprise``, ``serve``, ``checkpoints``, ``bench``, ``pocket``.
 
 Only argparse is imported until a command runs, so that ``--help`` is there at once. Exit codes: 0 done, 1 it broke, 2 the input was bad,
 130 stopped by Ctrl-C. An error is one line on stderr.
@@ -19,6 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["pocket"]:
         return _pocket(words[1:])
+    if words[:1] == ["bench"]:
+        return _bench(words[1:])
     arguments = parse(words)
     try:
         code: int = arguments.run(arguments)
@@ -57,3 +59,12 @@ def _pocket(words: Sequence[str]) -> int:
     from engine.pocket.__main__ import main as pocket
 
     return int(pocket(list(words)) or 0)
+
+
+def _bench(words: Sequence[str]) -> int:
+    from engine.bench import main as bench
+
+    try:
+        return bench(words)
+    except KeyboardInterrupt as error:
+        return _tell(error, as_json="--json" in words)

@@ -119,6 +119,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     checkpoints.add_argument("--data", type=Path, metavar="DIR", help="folder for tracks and checkpoints (ENGINE_DATA, var/engine)")
     checkpoints.set_defaults(run=_checkpoints)
 
+    command("bench", "speed beside transformers and audiocraft ('bench --help')", "See: python -m engine bench --help")
     command("pocket", "train and measure the embedded model ('pocket --help')", "See: python -m engine pocket --help")
     return parser.parse_args(words)
 
@@ -127,10 +128,12 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
     clip = parser.add_argument_group("the clip")
     clip.add_argument("--seconds", type=float, metavar="S", help="length of the new audio, 1 to 240 (default 8)")
     clip.add_argument("--seed", type=int, metavar="N", help="replays exactly; default: drawn, and told")
-    clip.add_argument("--temperature", type=float, metavar="T", help="0 is the likeliest code each time (default 1)")
-    clip.add_argument("--top-k", type=int, metavar="K", help="choose among the K likeliest codes; 0: all (default 250)")
-    clip.add_argument("--top-p", type=float, metavar="P", help="nucleus sampling; 0: off (default 0)")
-    clip.add_argument("--guidance", type=float, metavar="G", help="how closely to follow the words, 1 to 10 (default 3)")
+    clip.add_argument("--temperature", type=float, metavar="T", help="0 is the likeliest code each time (default: the checkpoint's own)")
+    clip.add_argument("--top-k", type=int, metavar="K", help="choose among the K likeliest codes; 0: all (default: the checkpoint's own)")
+    clip.add_argument("--top-p", type=float, metavar="P", help="nucleus sampling; 0: off (default: the checkpoint's own)")
+    clip.add_argument(
+        "--guidance", type=float, metavar="G", help="how closely to follow the words, 1 to 10 (default: the checkpoint's own)"
+    )
     files = parser.add_argument_group("files")
     files.add_argument("--out", type=Path, metavar="FILE", help="wav, flac, mp3 or ogg, by its ending (default: KIND-SEED.wav)")
     files.add_argument("--picture", type=Path, metavar="FILE", help="also draw waveform and spectrogram, as PNG")

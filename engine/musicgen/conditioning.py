@@ -49,6 +49,10 @@ class Conditioner(nn.Module):
             mask[index, : row.shape[0]] = 1
         return Conditioning(states, mask)
 
+    def forget(self) -> None:
+        """Empty the cache of prompts."""
+        self._cache.clear()
+
     def _states(self, prompt: str | None) -> Tensor:
         """States of one prompt ``(L, C)``, from the cache where it was asked for before."""
         encoder_dtype, device = self.text_encoder.dtype, self.text_encoder.device

@@ -6,6 +6,8 @@ plays is noise. Not here: anything that a real checkpoint needs.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,26 @@ _WORDS = ("techno", "house", "dark", "driving", "deep", "acid", "bass", "kick", 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.,!?'&/"
 
 
+@dataclass(frozen=True, slots=True)
+class DecoderSizes:
+    """Of the language model; text encoder and codec stay tiny."""
+
+    width: int = 64
+    num_layers: int = 2
+    num_heads: int = 4
+    ffn_width: int = 128
+    card: int = 64
+
+
+TINY = DecoderSizes()
+MUSICGEN_SMALL = DecoderSizes(width=1024, num_layers=24, num_heads=16, ffn_width=4096, card=2048)
+"""facebook/musicgen-small's decoder, for measurements of speed: 420 M numbers, 1.7 GB on disk."""
+
+
 def write_tiny_checkpoint(
     folder: str | Path,
     *,
+    sizes: DecoderSizes = TINY,
     seed: int = 0,
     channels: int = 1,
     sample_rate: int = 32_000,
@@ -41,7 +60,7 @@ def write_tiny_checkpoint(
     folder = Path(folder)
     if channels not in (1, 2):
         raise ValueError(f"channels must be 1 or 2, not {channels}")
-    card = 64
+    card = sizes.card
     tokenizer = _tokenizer()
     config = MusicgenConfig(
         text_encoder=T5Config(
@@ -63,7 +82,7 @@ def write_tiny_checkpoint(
             hidden_size=16,
             codebook_size=card,
             codebook_dim=16,
-            target_bandwidths=[1.2],  # kbit/s: 4 codebooks × 6 bits × 50 Hz
+            target_bandwidths=[4 * math.log2(card) * 50 / 1000],  # kbit/s: 4 codebooks × 6 bits × 50 Hz are 1.2
             use_causal_conv=False,
             norm_type="weight_norm",
             num_lstm_layers=1,
@@ -72,10 +91,10 @@ def write_tiny_checkpoint(
         decoder=MusicgenDecoderConfig(
             vocab_size=card,
             max_position_embeddings=2048,
-            num_hidden_layers=2,
-            ffn_dim=128,
-            num_attention_heads=4,
-            hidden_size=64,
+            num_hidden_layers=sizes.num_layers,
+            ffn_dim=sizes.ffn_width,
+            num_attention_heads=sizes.num_heads,
+            hidden_size=sizes.width,
             dropout=0.0,
             num_codebooks=4 * channels,
             audio_channels=channels,

@@ -61,8 +61,8 @@ CREATE TABLE takes (
     prompt_kind     TEXT NOT NULL CHECK (prompt_kind IN ('token', 'plain', 'other')),
     seconds         REAL NOT NULL CHECK (seconds > 0),
     seed            INTEGER CHECK (seed >= 0),
-    guidance_scale  REAL NOT NULL,
-    temperature     REAL NOT NULL,
+    guidance_scale  REAL,  -- NULL: the checkpoint's own
+    temperature     REAL,
     checkpoint      TEXT,  -- the asked one until the clip is kept, then the one that made it
     checkpoint_kind TEXT CHECK (checkpoint_kind IN ('base', 'finetuned')),
     category        TEXT CHECK (category IN ('A', 'B', 'C', 'D', 'other')),
