@@ -66,6 +66,7 @@ class Composer(discord.Client):
         self.schedule = Schedule(store, settings, nightly_jobs(store, settings, self.compare_ratings))
         self._left: Sequence[Take] = ()
         self._getting_ready = asyncio.Lock()
+        self._at_ready: set[asyncio.Task[object]] = set()
         for command in COMMANDS:
             self.tree.add_command(command)
 
@@ -81,6 +82,10 @@ class Composer(discord.Client):
     async def on_ready(self) -> None:
         """Also after a session that could not be resumed: reactions may have been missed meanwhile."""
         print(f"ready as {self.user} in {len(self.guilds)} guilds", flush=True)
+        work = asyncio.current_task()
+        assert work is not None
+        self._at_ready.add(work)
+        work.add_done_callback(self._at_ready.discard)
         async with self._getting_ready:
             left, self._left = self._left, ()
             if left:
@@ -97,6 +102,9 @@ class Composer(discord.Client):
     async def close(self) -> None:
         """Ends what is under way while Discord can still be told."""
         self.schedule.stop()
+        for work in self._at_ready:  # comparing hundreds of clips may still go on; the next start does it again
+            work.cancel()
+        await asyncio.gather(*self._at_ready, return_exceptions=True)
         await self.takes.close()
         await super().close()
 
