@@ -34,7 +34,7 @@ EVALUATION_PROMPTS: tuple[tuple[str, float | None], ...] = (
     ("detroit techno, 130 bpm", 130), ("detroit techno at 125 bpm", 125), ("melodic techno, 125 bpm, A minor", 125),
     ("melodic techno, 120 bpm", 120), ("techno, 128 bpm", 128), ("techno", None), ("", None),
 )  # fmt: skip
-DEFAULT_SAMPLING = SamplingOptions(temperature=0.7, top_k=64, guidance_scale=2.5)
+DEFAULT_SAMPLING = SamplingOptions(temperature=0.6, top_k=64, guidance_scale=4.0)
 
 
 @dataclass(frozen=True, slots=True)

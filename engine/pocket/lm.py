@@ -12,7 +12,7 @@ from transformers import T5Config, T5EncoderModel
 
 from engine.musicgen.model import LanguageModel, LanguageModelConfig
 
-Weights = dict[str, Tensor]
+BEAT_CLASSES = 32  # frames until the next beat: at most 27, at 111 BPM
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class PocketLM(nn.Module):
         )
         self.text_encoder = T5EncoderModel(text_config(sizes))
         self.projection = nn.Linear(sizes.text_width, sizes.width)
+        self.beat = nn.Linear(sizes.width, BEAT_CLASSES)  # for training only: see `forward`; it does not ship
         self._initialise()
 
     @torch.no_grad()
@@ -84,10 +85,15 @@ class PocketLM(nn.Module):
         """Token ids and mask [B, L] → states [B, L, C]."""
         return self.projection(self.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state)
 
-    def forward(self, sequence: Tensor, ids: Tensor, mask: Tensor, has_text: Tensor) -> Tensor:
-        """Sequence [B, K, S], text ids and mask [B, L], `has_text` [B] bool (False: null condition) → logits [B, K, S, card]."""
-        states = self.text_states(ids, mask)
-        return self.lm(sequence, states, mask * has_text[:, None].to(mask.dtype))
+    def forward(self, sequence: Tensor, ids: Tensor, mask: Tensor, has_text: Tensor) -> tuple[Tensor, Tensor]:
+        """Sequence [B, K, S], text ids and mask [B, L], `has_text` [B] bool (False: null condition).
+
+        → logits [B, K, S, card], and logits [B, S, BEAT_CLASSES] of the frames until the next beat. The latter teach the trunk to count:
+        before the second kick only the text can tell, and the codes alone say so in one frame of hundreds, which was not enough.
+        """
+        text = self.lm.attend_to(self.text_states(ids, mask), mask * has_text[:, None].to(mask.dtype))
+        x = self.lm._trunk(sequence, text, None, 0)  # (B, S, C)
+        return self.lm._logits(x), self.beat(x)
 
 
 def tokenise(tokenizer: Any, prompts: list[str]) -> tuple[Tensor, Tensor]:

@@ -139,7 +139,7 @@ def logits(model: PocketLM, tokenizer: object, prompt: str, sequence: torch.Tens
     from engine.pocket.lm import tokenise
 
     ids, mask = tokenise(tokenizer, [prompt])
-    result: torch.Tensor = model(sequence, ids, mask, torch.tensor([True]))
+    result: torch.Tensor = model(sequence, ids, mask, torch.tensor([True]))[0]
     return result
 
 
@@ -183,8 +183,8 @@ def test_null_rows_hear_no_text(sizes: PocketSizes) -> None:
     sequence = torch.randint(16, (2, 4, 9), generator=torch.Generator().manual_seed(0))
     ids = torch.tensor([[3, 4, 1], [5, 6, 1]])
     with torch.no_grad():
-        none = model(sequence[:1].repeat(2, 1, 1), ids, torch.ones_like(ids), torch.tensor([False, False]))
-        some = model(sequence[:1].repeat(2, 1, 1), ids, torch.ones_like(ids), torch.tensor([True, True]))
+        none = model(sequence[:1].repeat(2, 1, 1), ids, torch.ones_like(ids), torch.tensor([False, False]))[0]
+        some = model(sequence[:1].repeat(2, 1, 1), ids, torch.ones_like(ids), torch.tensor([True, True]))[0]
     assert torch.equal(none[0], none[1])
     assert not torch.allclose(some[0], some[1])
 
