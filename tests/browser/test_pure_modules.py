@@ -100,6 +100,7 @@ async def test_commands_are_flat_and_found(modules: Page) -> None:
         ("/generate dark: the end seconds: 8", ["generate"], {"prompt": "dark: the end", "seconds": "8"}),
         ("/crate add ", ["crate", "add"], {}),
         ("/GENERATE", ["generate"], {}),
+        ("/generate seconds:", ["generate"], {"seconds": ""}),
     ],
 )
 async def test_a_typed_line_is_read(modules: Page, line: str, path: list[str], values: dict[str, str]) -> None:

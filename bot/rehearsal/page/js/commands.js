@@ -38,7 +38,7 @@ export function search(leaves, typed) {
 
 /**
  * Reads a line such as "/generate prompt:deep techno seconds:8" -> {leaf, values: {prompt: "deep techno", seconds: "8"}}.
- * What stands before the first "name:" belongs to the first option that takes text. null when no command has that name.
+ * A name without a value asks for that option. What stands before the first "name:" belongs to the first option that takes text. null when no command has that name.
  */
 export function readLine(text, leaves) {
   const named = leaves
@@ -51,7 +51,7 @@ export function readLine(text, leaves) {
   const marks = [...rest.matchAll(/(?:^|\s)([\p{L}\p{N}_-]{1,32}):\s*/gu)].filter((mark) => names.includes(mark[1]));
   marks.forEach((mark, index) => {
     const value = rest.slice(mark.index + mark[0].length, marks[index + 1]?.index ?? rest.length).trim();
-    if (value) values[mark[1]] = value;
+    values[mark[1]] = value;
   });
   const free = rest.slice(0, marks[0]?.index ?? rest.length).trim();
   const first = named.options.find((option) => option.type === OPTION.STRING);

@@ -180,7 +180,7 @@ export class MessageView {
     const more = (event) => messageMenu(this.#message, event.currentTarget, this.#context);
     return h("div.message-tools", {},
       h("button.icon-button.tool-react", { type: "button", tabindex: "-1", "aria-label": "Add a reaction", onclick: react }, icon("smile")),
-      h("button.icon-button", { type: "button", tabindex: "-1", "aria-label": "More: apps, copy, delete", "aria-haspopup": "menu", onclick: more }, icon("more")),
+      h("button.icon-button", { type: "button", tabindex: "-1", "aria-label": "More actions", "aria-haspopup": "menu", onclick: more }, icon("more")),
     );
   }
 
