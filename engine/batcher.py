@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from engine.api import Progress, Queued
 from engine.errors import EngineError
 from engine.forecast import FrameMeter, done_in_s
-from engine.models import Decoder, Model, ModelShelf
+from engine.models import Decoder, Model, ModelShelf, threads_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,7 +95,7 @@ class Batcher:
     def __init__(
         self, models: ModelShelf, default: str, *, slots: int, room: int, threads: int, on_failure: Callable[[EngineError], None]
     ) -> None:
-        """``slots`` takes run on ``threads`` CPU threads, ``room`` more may wait.
+        """``slots`` takes run on ``threads`` CPU threads (0: as suits the default checkpoint), ``room`` more may wait.
 
         ``on_failure`` hears when ``default`` can't be loaded: nothing will run then.
         """
@@ -235,8 +235,8 @@ class Batcher:
 
         from engine.musicgen.sampling import SamplingOptions
 
-        torch.set_num_threads(self._threads)
         model = self._models.get(self._default)
+        torch.set_num_threads(threads_for(model, self._threads))
         for measured in (False, True):
             decoder = model.start(prompt="techno", frames=WARM_UP_FRAMES, sampling=SamplingOptions(), seed=0)
             began = time.perf_counter()

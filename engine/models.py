@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection
@@ -58,6 +59,17 @@ class Model(Protocol):
     def start(
         self, *, prompt: str | None, frames: int, sampling: SamplingOptions, seed: int, prompt_audio: Tensor | None = None
     ) -> Decoder: ...
+
+
+SMALL_MODEL = 50_000_000
+"""Parameters below which a second CPU thread costs more in waiting than it saves in work."""
+
+
+def threads_for(model: Model, asked: int) -> int:
+    """CPU threads to run ``model`` on; ``asked`` 0 leaves it to the size of the model."""
+    if asked or model.parameters < SMALL_MODEL:
+        return asked or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class ModelShelf:

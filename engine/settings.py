@@ -6,7 +6,6 @@ Read once, in ``__main__``, and passed in from there; nothing reads the environm
 from __future__ import annotations
 
 import ipaddress
-import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -18,10 +17,6 @@ from engine.words import explain
 
 class SettingsError(ValueError):
     """A setting is wrong; the message names it and says what would be right."""
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class EngineSettings(BaseSettings):
@@ -45,7 +40,9 @@ class EngineSettings(BaseSettings):
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="Precision of the language model: float32, or bfloat16 or float16 on a GPU."
     )
-    threads: int = Field(default_factory=_cores, ge=1, le=256, description="CPU threads for the model; the default is every core.")
+    threads: int = Field(
+        0, ge=0, le=256, description="CPU threads for the model; 0: every core, and one for a model as small as the embedded one."
+    )
     data: Path = Field(Path("var/engine"), description="Folder for uploaded tracks and for further checkpoints (checkpoints/NAME/).")
     queue: int = Field(
         16, ge=0, le=1000, description="Takes that may wait beside those that run; more are refused with 503 and Retry-After."

@@ -20,7 +20,7 @@ from engine.api import MAX_TRACK_BYTES, Delivery, Done, GenerateRequest, Samplin
 from engine.checkpoints import Catalogue, describe
 from engine.cli.tools import require_audio_tools
 from engine.errors import EngineError
-from engine.models import ModelShelf, loader
+from engine.models import ModelShelf, loader, threads_for
 from engine.settings import EngineSettings
 from engine.words import explain
 
@@ -90,7 +90,6 @@ def _run(request: GenerateRequest, settings: EngineSettings, track: bytes | None
 
     from engine.cli.progress import bar
 
-    torch.set_num_threads(settings.threads)
     catalogue = Catalogue(settings.checkpoint, settings.data / "checkpoints")
     source = catalogue.find(None)
     track_s = None if track is None else _duration(track, name)
@@ -99,6 +98,7 @@ def _run(request: GenerateRequest, settings: EngineSettings, track: bytes | None
         prepared = takes.prepare(request, info, track, track_s) if info else None  # bad input is told before the weights are read
         tell(f"loading {source.id}")
         model = ModelShelf(catalogue, loader(settings), keep=1).get(source.id)
+        torch.set_num_threads(threads_for(model, settings.threads))
         info = describe(source, model, default=True)
         assert info is not None
         prepared = replace(prepared, checkpoint=info) if prepared else takes.prepare(request, info, track, track_s)

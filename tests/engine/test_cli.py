@@ -126,7 +126,7 @@ def test_checkpoints(capsys: pytest.CaptureFixture[str], workplace: Path, tiny_s
         (["generate", "x", "--out", "no/where/clip.wav"], "The folder no/where does not exist"),
         (["generate", "x", "--picture", "clip.jpg"], "clip.jpg: the file's ending must be .png."),
         (["generate", "x", "--device", "toaster"], "ENGINE_DEVICE is wrong."),
-        (["generate", "x", "--threads", "0"], "ENGINE_THREADS is wrong. Threads must be from 1 to 256, not 0."),
+        (["generate", "x", "--threads", "-1"], "ENGINE_THREADS is wrong. Threads must be from 0 to 256, not -1."),
         (["continue", "nowhere.mp3"], "nowhere.mp3 does not exist"),
         (["continue", "."], ". is a folder, not a file"),
         (["continue", "FILE:text.mp3"], "“text.mp3” is"),
