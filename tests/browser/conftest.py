@@ -74,8 +74,8 @@ async def end(process: asyncio.subprocess.Process) -> None:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    """One stage with the house bot on it for all tests; each clears the channels it finds."""
-    async with Stage(StageOptions(data=tmp_path_factory.mktemp("stage"), port=0)) as stage:
+    """One stage with the house bot on it for all tests; each clears the channels it finds. The bot may take its time to answer."""
+    async with Stage(StageOptions(data=tmp_path_factory.mktemp("stage"), port=0, ack_within_s=WAIT_S)) as stage:
         bot = await start_house_bot(stage)
         try:
             yield stage

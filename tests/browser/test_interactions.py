@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.async_api import expect
 
 from bot.rehearsal.app import Stage
@@ -42,16 +43,21 @@ async def test_reactions_toggle_and_count(chat: Any, alice: Visitor, stage: Stag
         await expect(chat.last.get_by_role("button", name="2 of 5")).to_have_attribute("aria-pressed", "false")
 
 
-async def test_buttons_answer_or_say_that_nobody_did(chat: Any, alice: Visitor) -> None:
+async def test_buttons(chat: Any, alice: Visitor) -> None:
     await buttons(alice)
     await expect(chat.last.get_by_role("button", name="Later")).to_be_disabled()
     await expect(chat.last.get_by_role("link", name="Docs")).to_have_attribute("href", "https://example.org/docs")
+    await chat.last.get_by_role("button", name="Again").click()
+    await expect(chat.last.locator(".prose")).to_contain_text("Again it is. (edited)")
+
+
+async def test_a_button_that_nobody_answers(chat: Any, alice: Visitor, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    await buttons(alice)
+    monkeypatch.setattr(stage.backend, "ack_within_s", 0.5)
     await chat.last.get_by_role("button", name="Delete", exact=True).click()
     await expect(chat.last.locator("[aria-busy=true]")).to_have_count(1)
     await expect(chat.last.get_by_text("The bot did not answer that.")).to_be_visible()
     await expect(chat.last.locator("[aria-busy=true]")).to_have_count(0)
-    await chat.last.get_by_role("button", name="Again").click()
-    await expect(chat.last.locator(".prose")).to_contain_text("Again it is. (edited)")
 
 
 async def test_an_ephemeral_answer_is_for_one_member(chat: Any, alice: Visitor) -> None:
@@ -161,7 +167,8 @@ async def test_a_members_menu_has_apps_too(chat: Any) -> None:
     await expect(chat.last).to_contain_text("Bob likes it dark.")
 
 
-async def test_a_command_that_nobody_answers(chat: Any) -> None:
+async def test_a_command_that_nobody_answers(chat: Any, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage.backend, "ack_within_s", 0.5)
     await chat.use("/silent")
     pending = chat.page.get_by_role("list", name="Commands on their way")
     await expect(pending).to_contain_text("Alice used /silent")

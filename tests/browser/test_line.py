@@ -78,7 +78,6 @@ async def test_a_stage_that_goes_and_comes_back(open_chat: Any, tmp_path: Path) 
     async with Stage(replace(options, port=stage.port)) as again:
         async with Visitor(again.url, "bob") as bob:
             await bob.send("after")
-        await chat.page.get_by_role("button", name="Try now").click()
         await expect(chat.page.locator(NOTICES)).not_to_contain_text("lost")
         await expect(chat.messages).to_have_count(2)
         await chat.page.keyboard.press("Enter")

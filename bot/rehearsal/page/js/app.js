@@ -10,6 +10,7 @@ import { Interactions } from "./interactions.js";
 import { Lightbox } from "./lightbox.js";
 import { Log } from "./log.js";
 import { longPressOpensMenu } from "./menu.js";
+import { recall, remember } from "./memory.js";
 import { openModal } from "./modal.js";
 import { Jukebox } from "./player.js";
 import { drawCast, drawChannels, drawMembers } from "./sidebar.js";
@@ -19,15 +20,13 @@ import { tickRelativeTimes } from "./time.js";
 import { Toasts } from "./toasts.js";
 import { openTour } from "./welcome.js";
 
-const MEMBER_KEY = "rehearsal-member"; // in the tab's own storage: two tabs can be two members
 const FIRST_MEMBER = "alice";
-const DISMISSED_KEY = "rehearsal-dismissed";
 const DISMISSED_KEPT = 500;
 
 const socketUrl = new URL("/page/ws", location.href);
 socketUrl.protocol = location.protocol === "https:" ? "wss:" : "ws:";
 
-const state = new State(JSON.parse(localStorage.getItem(DISMISSED_KEY) ?? "[]"));
+const state = new State(recall("dismissed", []));
 const socket = new Socket(socketUrl);
 const toasts = new Toasts(byId("toasts"));
 const interactions = new Interactions();
@@ -51,7 +50,7 @@ let lost = false;
 let greeted = false;
 
 async function sayHello() {
-  const username = sessionStorage.getItem(MEMBER_KEY) ?? FIRST_MEMBER;
+  const username = recall("member", FIRST_MEMBER, "session"); // the tab's own: two tabs can be two members
   try {
     await actions.hello(username).catch((error) => {
       // A member of an older rehearsal, perhaps: begin as the first one.
@@ -92,6 +91,9 @@ function showNotices() {
 
 // ---- what changes ----
 
+const channelOfAddress = () => state.textChannels().find((channel) => `#${encodeURIComponent(channel.name)}` === location.hash);
+addEventListener("hashchange", () => actions.lookAt(channelOfAddress()?.id));
+
 let shownChannelId = null;
 
 function showChannel() {
@@ -114,10 +116,8 @@ const drawSidebar = () => drawChannels(context, () => drawers.close());
 
 state.addEventListener("world", () => {
   interactions.forget();
-  sessionStorage.setItem(MEMBER_KEY, state.me.username);
-  const wanted = decodeURIComponent(location.hash.slice(1));
-  const named = state.textChannels().find((channel) => channel.name === wanted);
-  if (named) state.channelId = named.id;
+  remember("member", state.me.username, "session");
+  state.channelId = channelOfAddress()?.id ?? state.channelId;
   drawSidebar();
   drawCast(context);
   drawMembers(context);
@@ -133,7 +133,7 @@ state.addEventListener("channels", () => {
   }
   showTitle();
 });
-state.addEventListener("dismissed", () => localStorage.setItem(DISMISSED_KEY, JSON.stringify([...state.dismissed].slice(-DISMISSED_KEPT))));
+state.addEventListener("dismissed", () => remember("dismissed", [...state.dismissed].slice(-DISMISSED_KEPT)));
 state.addEventListener("presence", () => {
   drawMembers(context);
   showNotices();

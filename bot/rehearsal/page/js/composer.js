@@ -238,11 +238,15 @@ export class Composer {
       this.prefill(content);
       return;
     }
-    const files = this.#files;
-    if (await this.#context.actions.send(this.#channelId, content, files)) {
-      this.#files = [];
-      this.#showTray();
-      this.#backToText("");
-    }
+    const [files, channelId] = [this.#files, this.#channelId];
+    this.#files = [];
+    this.#showTray();
+    this.#backToText("");
+    if (await this.#context.actions.send(channelId, content, files)) return;
+    // Refused: it comes back, unless something else has been begun meanwhile.
+    if (this.#channelId !== channelId || this.text.value || this.#slash.active) return;
+    this.#files = [...files, ...this.#files];
+    this.#showTray();
+    this.#backToText(content);
   }
 }

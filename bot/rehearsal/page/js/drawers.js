@@ -1,15 +1,15 @@
 // The side columns: both in place on a wide window; on a narrow one they slide in over the chat, and the rest of the page waits.
 
 import { byId } from "./dom.js";
+import { recall, remember } from "./memory.js";
 
 const NARROW = matchMedia("(max-width: 720px)"); // the channel list becomes a drawer
 const MEDIUM = matchMedia("(max-width: 1080px)"); // so does the member list
-const MEMBERS_KEY = "rehearsal-members";
 
 export class Drawers {
   #app = byId("app");
   #open = null; // "sidebar" | "members" | null
-  #membersShown = localStorage.getItem(MEMBERS_KEY) !== "hidden"; // on a wide window
+  #membersShown = recall("members", true); // on a wide window
   #opener = null;
 
   constructor() {
@@ -33,7 +33,7 @@ export class Drawers {
       return;
     }
     this.#membersShown = !this.#membersShown;
-    localStorage.setItem(MEMBERS_KEY, this.#membersShown ? "shown" : "hidden");
+    remember("members", this.#membersShown);
     this.#show();
   }
 

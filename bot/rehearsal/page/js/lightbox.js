@@ -53,6 +53,7 @@ export class Lightbox {
     this.#image.src = url;
     this.#image.alt = alt;
     this.#caption.textContent = alt;
-    this.#links.href = url;
+    this.#links.hidden = !/^(https?:\/\/|\/)/.test(url);
+    if (!this.#links.hidden) this.#links.href = url;
   }
 }

@@ -5,6 +5,7 @@
 
 import { fill, h } from "./dom.js";
 import { icon } from "./icons.js";
+import { recall, remember } from "./memory.js";
 import { minutes } from "./time.js";
 import { fileSize } from "./uploads.js";
 import { drawWaveform, readWaveform } from "./waveform.js";
@@ -12,14 +13,13 @@ import { drawWaveform, readWaveform } from "./waveform.js";
 const DECODE_LIMIT_BYTES = 16 * 1024 * 1024; // beyond this the waveform would cost more memory than it is worth
 const STEP_S = 1;
 const BIG_STEP_S = 5;
-const VOLUME_KEY = "rehearsal-volume";
 
 /** What all players share: which one plays, how loud, and one decoding at a time. */
 export class Jukebox {
   #players = new Set();
   #playing = null;
   #queue = Promise.resolve();
-  #volume = Math.min(1, Math.max(0, Number(localStorage.getItem(VOLUME_KEY) ?? 0.8) || 0));
+  #volume = Math.min(1, Math.max(0, Number(recall("volume", 0.8)) || 0));
 
   get volume() {
     return this.#volume;
@@ -27,7 +27,7 @@ export class Jukebox {
 
   set volume(value) {
     this.#volume = value;
-    localStorage.setItem(VOLUME_KEY, String(value));
+    remember("volume", value);
     for (const player of this.#players) player.applyVolume();
   }
 
@@ -151,7 +151,12 @@ class Player {
     this.slider.addEventListener("pointerleave", () => this.#setHover(0));
     new ResizeObserver(() => this.#paint()).observe(this.canvas);
     // A margin, so that the waveform is there when the eye is.
-    new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && this.#load(), { rootMargin: "200px" }).observe(this.element);
+    const watcher = new IntersectionObserver((entries) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      watcher.disconnect();
+      this.#load();
+    }, { rootMargin: "200px" });
+    watcher.observe(this.element);
   }
 
   #load() {
