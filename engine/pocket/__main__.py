@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--stage", choices=[*STAGES, "all"], default="all")
     train.add_argument("--out", type=Path, default=DEFAULT_OUT, help=f"checkpoints and data (default {DEFAULT_OUT})")
     train.add_argument("--tracks", type=int, default=2400, help="data: training tracks to render (default 2400, 20 hours)")
+    train.add_argument("--more-tracks", type=int, default=20_000, help="lm: short tracks of which only the codes are kept (default 20000)")
     train.add_argument("--steps", type=int, help="codec, lm: how far to train in all; the rate falls over the last 30 %%")
     train.add_argument("--joint-steps", type=int, help="codec: after how many steps its codes are frozen, and the lm may begin")
     train.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="codec, lm: processes of one thread each")
@@ -71,6 +72,7 @@ def run_stage(stage: str, args: argparse.Namespace) -> None:
         given.pop("joint_steps", None)
         text.train(args.out, seed=args.seed)
         workers.run(args.workers, lm_training.encode_tracks, args.out)
+        workers.run(args.workers, lm_training.encode_more, args.out, args.more_tracks)
         workers.run(args.workers, lm_training.train, args.out, lm_training.LMTraining(seed=args.seed, **given))
     else:
         from engine.pocket import package

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from engine.pocket.files import FigureLog, write_atomically, write_json
 from engine.pocket.synth import MANNERS, TRAINING_MANNERS, Track, caption, render_track
 
 HELD_OUT_FIRST_SEED = 1_000_000
+CODES_ONLY_FIRST_SEED = 2_000_000  # tracks of which only the codes are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,10 @@ class TrackFacts:
         mapped: NDArray[np.int16] = np.load(self.folder / f"{self.name}.npy", mmap_mode="r", allow_pickle=False)
         return mapped
 
+    def record(self) -> dict[str, object]:
+        """As JSON, without the folder."""
+        return {k: v for k, v in asdict(self).items() if k != "folder"}
+
     def crop(self, start: int, length: int) -> Tensor:
         """`[length]` float32 from sample `start`, zeros past the end."""
         x = np.zeros(length, np.float32)
@@ -59,35 +65,40 @@ class TrackFacts:
         return caption(self.manner, self.beat_frames, self.key, self.tags, rng)
 
 
+def facts_of(track: Track, folder: Path) -> TrackFacts:
+    """The facts of a rendered track that is, or would be, stored in `folder`."""
+    name = f"{track.manner}_{track.seed:07d}"
+    return TrackFacts(name, track.manner, track.seed, track.beat_frames, track.key, track.bars, track.kick_bars, track.tags, folder)
+
+
 def store(track: Track, folder: Path, rng: np.random.Generator) -> TrackFacts:
     """Writes a rendered track; atomic, samples before facts."""
-    name = f"{track.manner}_{track.seed:07d}"
+    facts = facts_of(track, folder)
     samples = np.round(track.samples * 32767).astype(np.int16)
 
     def write(path: Path) -> None:
         with path.open("wb") as f:
             np.save(f, samples, allow_pickle=False)
 
-    write_atomically(folder / f"{name}.npy", write)
-    facts = TrackFacts(name, track.manner, track.seed, track.beat_frames, track.key, track.bars, track.kick_bars, track.tags, folder)
-    record = asdict(facts)
-    del record["folder"]
+    write_atomically(folder / f"{facts.name}.npy", write)
+    record = facts.record()
     record |= {"bpm": track.bpm, "downbeats_s": track.downbeats_s, "captions": [facts.caption(rng) for _ in range(4)]}
-    write_json(folder / f"{name}.json", record)
+    write_json(folder / f"{facts.name}.json", record)
     return facts
 
 
-def read_facts(path: Path) -> TrackFacts:
-    """One track's JSON → facts."""
-    r = json.loads(path.read_text(encoding="utf-8"))
+def read_facts(r: dict[str, Any], folder: Path) -> TrackFacts:
+    """The inverse of `TrackFacts.record`."""
     return TrackFacts(
-        r["name"], r["manner"], r["seed"], r["beat_frames"], r["key"], r["bars"], tuple(r["kick_bars"]), tuple(r["tags"]), path.parent
+        r["name"], r["manner"], r["seed"], r["beat_frames"], r["key"], r["bars"], tuple(r["kick_bars"]), tuple(r["tags"]), folder
     )
 
 
 def stored_tracks(folder: Path) -> list[TrackFacts]:
     """All whole tracks of a folder, by seed and manner: never in the disk's order, and any beginning has all manners."""
-    return sorted((read_facts(p) for p in folder.glob("*.json")), key=lambda t: (t.seed, t.manner))
+    return sorted(
+        (read_facts(json.loads(p.read_text(encoding="utf-8")), folder) for p in folder.glob("*.json")), key=lambda t: (t.seed, t.manner)
+    )
 
 
 def planned(tracks: int, held_out: int) -> Iterator[tuple[str, str, int]]:

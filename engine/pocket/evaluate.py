@@ -18,7 +18,7 @@ from engine.musicgen.generate import MusicGen
 from engine.musicgen.sampling import SamplingOptions, sample
 from engine.pocket.data import HELD_OUT_FIRST_SEED, stored_tracks
 from engine.pocket.lm import PocketLM, tokenise
-from engine.pocket.synth import MANNERS, render_track
+from engine.pocket.synth import HELD_OUT_MANNERS, MANNERS, render_track
 
 SAMPLE_RATE = 32_000
 HOP = 160  # 5 ms
@@ -34,7 +34,7 @@ EVALUATION_PROMPTS: tuple[tuple[str, float | None], ...] = (
     ("detroit techno, 130 bpm", 130), ("detroit techno at 125 bpm", 125), ("melodic techno, 125 bpm, A minor", 125),
     ("melodic techno, 120 bpm", 120), ("techno, 128 bpm", 128), ("techno", None), ("", None),
 )  # fmt: skip
-DEFAULT_SAMPLING = SamplingOptions(temperature=0.6, top_k=64, guidance_scale=4.0)
+DEFAULT_SAMPLING = SamplingOptions(temperature=0.6, top_k=64, guidance_scale=2.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +147,38 @@ def evaluate(model: MusicGen, out: Path, *, clips: int, seconds: float, save: Pa
     figures["held-out tracks"] = summary([beat(x, bpm) for _, x, bpm in real])
     coded = [(model.codec.decode(model.codec.encode(torch.from_numpy(x.copy())[None]))[0].numpy(), bpm) for _, x, bpm in real]
     figures["held-out tracks through the codec"] = summary([beat(x, bpm) for x, bpm in coded])
+    sample_of = [x for x in real if x[0] not in HELD_OUT_MANNERS][: 6 * clips]
+    figures["continuations of held-out tracks"] = continuations(model, sample_of, prompt_s=0.4 * seconds)
     noise = np.random.default_rng(0).standard_normal(int(seconds * SAMPLE_RATE)).astype(np.float32) * 0.1
     figures["white noise"] = summary([beat(noise)])
     return figures
+
+
+def beat_phase_s(x: NDArray[np.float32], bpm: float) -> float:
+    """Where in the beat the low end rises most, counted from the first sample: 0 … 60 / bpm."""
+    o, period, bins = onsets(x), 60 / bpm, 200
+    at = (np.arange(len(o)) * HOP / SAMPLE_RATE % period / period * bins).astype(int)
+    folded = np.bincount(at, o, bins) / np.maximum(1, np.bincount(at, minlength=bins))
+    smooth = np.convolve(np.tile(folded, 3), np.ones(7) / 7, "same")[bins : 2 * bins]
+    return float(np.argmax(smooth) / bins * period)
+
+
+def continuations(model: MusicGen, real: list[tuple[str, NDArray[np.float32], float]], *, prompt_s: float) -> dict[str, float]:
+    """Held-out tracks cut after `prompt_s` seconds and continued: is the rest in tempo, and in phase with what the track did itself?"""
+    beats, in_phase = [], []
+    for seed, (_, track, bpm) in enumerate(real):
+        cut = int(prompt_s * model.frame_rate) * SAMPLE_RATE // round(model.frame_rate)
+        frames = (len(track) - cut) * round(model.frame_rate) // SAMPLE_RATE
+        heard = torch.from_numpy(track[:cut].copy())[None]
+        take = model.start(prompt="techno", frames=frames, sampling=model.default_sampling, seed=seed, prompt_audio=heard)
+        while not take.done:
+            take.step()
+        new = take.audio()[0].numpy()
+        beats.append(beat(new, bpm))
+        period = 60 / bpm
+        apart = abs(beat_phase_s(new, bpm) - beat_phase_s(track[cut : cut + len(new)], bpm)) % period
+        in_phase.append(min(apart, period - apart) <= 0.03)
+    return summary(beats) | {"in_phase": float(np.mean(in_phase))}
 
 
 def write_wav(path: Path, samples: NDArray[np.float32]) -> None:
@@ -172,4 +201,5 @@ def report(checkpoint: Path | None, out: Path, *, clips: int, seconds: float, sa
     print(f"{'':<44} clips  tempo hits  kick periodicity (median, lower quarter)")
     for name, f in figures.items():
         periodicity = f"{f['kick_periodicity_median']:>6.2f} {f['kick_periodicity_lower_quarter']:>6.2f}"
-        print(f"{name:<44} {f['clips']:>5.0f} {f['tempo_hits']:>10.0%}  {periodicity}")
+        phase = f"  {f['in_phase']:.0%} within 30 ms of the track's own beat" if "in_phase" in f else ""
+        print(f"{name:<44} {f['clips']:>5.0f} {f['tempo_hits']:>10.0%}  {periodicity}{phase}")

@@ -6,6 +6,7 @@ as the same codes; segments that mostly start on a downbeat; thousands of small 
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,11 +24,11 @@ from engine.pocket import text
 from engine.pocket.codec import PocketCodec
 from engine.pocket.codec_training import load_trained as load_codec
 from engine.pocket.codec_training import schedule
-from engine.pocket.data import TrackFacts, stored_tracks
+from engine.pocket.data import CODES_ONLY_FIRST_SEED, TrackFacts, facts_of, read_facts, stored_tracks
 from engine.pocket.files import FigureLog, load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint, write_atomically
 from engine.pocket.lm import PocketLM, PocketSizes, tokenise
 from engine.pocket.quantiser import usage
-from engine.pocket.synth import TRAINING_MANNERS
+from engine.pocket.synth import TRAINING_MANNERS, render_track
 from engine.pocket.workers import Team
 
 # Segments up to this long are drills for the tempo: nothing but the text says when the second kick comes, and in a long segment that one
@@ -75,6 +76,31 @@ def encode_tracks(team: Team, out: Path) -> None:
 
         def write(p: Path, codes: dict[str, Tensor] = codes) -> None:
             save_file(codes, p)
+
+        write_atomically(path, write)
+
+
+@torch.no_grad()
+def encode_more(team: Team, out: Path, tracks: int, bars: int = 8) -> None:
+    """Renders and encodes `tracks` further short tracks, in shards with their facts; their samples are not kept (6 kB of codes a track).
+
+    The language model needs many more tracks than the codec: with 1,400 it knew each by its kick after three passes, read the tempo from
+    that, and had no need of the prompt.
+    """
+    codec = frozen_codec(out)
+    for first in range(SHARD * team.rank, tracks, SHARD * team.size):
+        path = out / "codes" / f"more_{first:06d}.safetensors"
+        if path.exists():
+            continue
+        codes, facts = {}, []
+        for i in range(first, first + SHARD):
+            track = render_track(TRAINING_MANNERS[i % len(TRAINING_MANNERS)], CODES_ONLY_FIRST_SEED + i, bars=bars)
+            fact = facts_of(track, path.parent)
+            codes[fact.name] = codec.to_codes(torch.from_numpy(track.samples)[None])[0].to(torch.int16)
+            facts.append(fact.record())
+
+        def write(p: Path, codes: dict[str, Tensor] = codes, facts: list[dict[str, object]] = facts) -> None:
+            save_file(codes, p, {"facts": json.dumps(facts)})
 
         write_atomically(path, write)
 
@@ -134,6 +160,11 @@ def open_crate(out: Path, split: str, tokenizer: Any) -> Crate:
     """The tracks of a split that have been encoded, of the manners that are trained."""
     codes = read_codes(out, split)
     tracks = [t for t in stored_tracks(out / "data" / split) if t.name in codes and t.manner in TRAINING_MANNERS]
+    if split == "train":
+        codes |= read_codes(out, "more")
+        for path in sorted((out / "codes").glob("more_*.safetensors")):
+            with safe_open(path, "pt") as f:
+                tracks += [read_facts(r, path.parent) for r in json.loads(f.metadata()["facts"])]
     if not tracks:
         raise FileNotFoundError(f"no codes under {out / 'codes'}: encode_tracks comes first")
     return Crate(tracks, codes, tokenizer)
@@ -143,6 +174,7 @@ def segment_start(track: TrackFacts, total: int, frames: int, rng: np.random.Gen
     """Four of five segments start on a downbeat, mostly with a kick, as a new clip should; the rest anywhere, as continuations do.
     Drills always start on a kick."""
     bar, last = 4 * track.beat_frames, total - frames
+    assert last >= 0, "a segment is longer than its track"
     draw = rng.random() if frames > DRILL_FRAMES else 0.0
     if draw < 0.8:
         bars = [b for b in (track.kick_bars if draw < 0.7 else range(track.bars)) if b * bar <= last]
