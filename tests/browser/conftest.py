@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize, async_playwright, expect
 
 from bot.rehearsal.app import Stage, StageOptions
 from bot.rehearsal.visitor import Visitor
@@ -32,8 +32,8 @@ LAUNCH = [
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
 ]
-DESKTOP = {"width": 1280, "height": 800}
-PHONE = {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1280, "height": 800}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 HERE = Path(__file__).parent
 
 

@@ -66,7 +66,6 @@ async def test_a_command_by_keyboard_alone(chat: Any) -> None:
 
 async def test_autocomplete_asks_the_bot_while_one_types(chat: Any) -> None:
     await chat.composer.fill("/generate prompt:echo checkpoint:")
-    await chat.page.keyboard.press(" ")
     await expect(chat.page.get_by_role("combobox", name="checkpoint")).to_be_focused()
     options = chat.page.get_by_role("option")
     await expect(options).to_have_text(["pocket (base)", "pocket-deep (base)", "small (base)"])
