@@ -1,4 +1,10 @@
 // The page put together: parts are made here once and handed to one another; pushes find their way; notices, title and address follow.
+//
+//   socket ─▶ state ─▶ log ─▶ message ─▶ prose (markdown), attachments (player, waveform, csv), embeds, components (select), reactions
+//      ▲         └───▶ sidebar, welcome
+//      └─ actions ◀── composer ─▶ slash ─▶ pill, suggestions (commands) · menus ─▶ menu · modal ─▶ fields (uploads)
+//
+// Pure, without DOM or network: markdown, commands, csv, time, snowflake. Everything that makes nodes makes them with dom.js.
 
 import { Actions } from "./actions.js";
 import { Composer } from "./composer.js";

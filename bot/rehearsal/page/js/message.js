@@ -38,6 +38,7 @@ const SYSTEM_TEXTS = {
   7: "joined.",
   18: "started a thread",
 };
+const SYSTEM_ICONS = { 6: "spark", 7: "people", 18: "thread" };
 const isSystem = (message) => message.type in SYSTEM_TEXTS;
 
 export class MessageView {
@@ -96,7 +97,7 @@ export class MessageView {
     const part = (name, data, draw, tag = "div") => ({ name, data, draw, slot: h(`${tag}.part-${name}`), key: null });
     return [
       part("lead", (m) => [usedCommand(m), m.referenced_message, m.message_reference], (m) => this.#lead(m)),
-      part("gutter", (m) => [m.author, m.timestamp], (m) => this.#gutter(m)),
+      part("gutter", (m) => [m.author, m.timestamp, m.type], (m) => this.#gutter(m)),
       part("header", (m) => [m.author, m.timestamp], (m) => this.#header(m)),
       part("content", (m) => [m.content, isLoading(m), m.interaction_failed, m.type, m.edited_timestamp], (m) => this.#content(m)),
       part("embeds", (m) => m.embeds, (m) => embeds(m, context)),
@@ -131,6 +132,7 @@ export class MessageView {
   }
 
   #gutter(message) {
+    if (isSystem(message)) return h("span.gutter-note", {}, icon(SYSTEM_ICONS[message.type]));
     const member = this.#context.state.member(message.author);
     return [h("span.gutter-face", {}, avatar(member)), h("span.gutter-time", { "aria-hidden": "true" }, clock(new Date(message.timestamp)))];
   }
@@ -154,7 +156,8 @@ export class MessageView {
     }
     if (isSystem(message)) {
       const text = SYSTEM_TEXTS[message.type] + (message.content ? `: ${message.content}` : "");
-      return h("p.system-text", {}, coloredName(this.#context.state.member(message.author)), ` ${text}`);
+      const at = new Date(message.timestamp);
+      return h("p.system-text", {}, coloredName(this.#context.state.member(message.author)), ` ${text} `, h("time.message-time", { title: fullTime(at) }, messageTime(at)));
     }
     const edited = message.edited_timestamp ? h("span.edited", { title: fullTime(new Date(message.edited_timestamp)) }, "(edited)") : null;
     if (!message.content) return null;

@@ -11,6 +11,9 @@ export class RequestError extends Error {}
 const ANSWER_WITHIN_MS = 30_000;
 const RETRY_MS = [400, 800, 1500, 3000, 5000];
 
+// The stage's words are parts of sentences.
+const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1) + (/[.!?…]$/.test(words) ? "" : ".");
+
 /** Events: "open" (say hello now), "lost" (the line is gone and is tried again), "push" with detail {push, data}. */
 export class Socket extends EventTarget {
   #url;
@@ -74,7 +77,7 @@ export class Socket extends EventTarget {
     this.#waiting.delete(frame.reply);
     clearTimeout(waiting.timer);
     if (frame.ok) waiting.resolve(frame);
-    else waiting.reject(new RequestError(frame.error || "The rehearsal refused, without saying why."));
+    else waiting.reject(new RequestError(sentence(frame.error || "the rehearsal refused, without saying why")));
   }
 
   #lost(socket) {
