@@ -58,8 +58,8 @@ async def browser() -> AsyncIterator[Browser]:
 async def start_house_bot(stage: Stage) -> asyncio.subprocess.Process:
     addresses = (f"{stage.url}/api/v10", f"{stage.url.replace('http', 'ws')}/gateway", stage.options.token)
     tied = ("-m", "bot.rehearsal.tied", str(os.getpid()))  # it ends with this process, however that ends
-    pipes = {"stdin": asyncio.subprocess.DEVNULL, "stdout": asyncio.subprocess.PIPE}
-    process = await asyncio.create_subprocess_exec(sys.executable, *tied, str(HERE / "house_bot.py"), *addresses, **pipes)
+    command = (sys.executable, *tied, str(HERE / "house_bot.py"), *addresses)
+    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     async with asyncio.timeout(WAIT_S):
         assert (await process.stdout.readline()).strip() == b"ready"
