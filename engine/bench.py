@@ -132,7 +132,7 @@ def _transformers(folder: Path, tokenizer: Any) -> Contender:
     from engine.musicgen.checkpoint import quiet_transformers
 
     with quiet_transformers():
-        model = MusicgenForConditionalGeneration.from_pretrained(folder).eval()
+        model = MusicgenForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()  # weights may be stored in half
     seen: list[Any] = []
     codec_output = type("Output", (), {"audio_values": torch.zeros(1, 1, 1)})
 
