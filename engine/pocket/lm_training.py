@@ -32,7 +32,8 @@ from engine.pocket.synth import TRAINING_MANNERS, render_track
 from engine.pocket.workers import Team
 
 # Segments up to this long are drills for the tempo: nothing but the text says when the second kick comes, and in a long segment that one
-# moment is drowned by frames that are copied from the bar before. Without drills clips were steady and deaf to the number in the prompt; whether drills cure that has not been measured yet.
+# moment is drowned by frames that are copied from the bar before. Without drills clips were steady and deaf to the number in the prompt;
+# whether drills cure that has not been measured yet.
 DRILL_FRAMES = 64
 SHARD = 100  # tracks a file of codes
 CODEBOOK_WEIGHTS = (0.4, 0.2, 0.2, 0.2)  # the first carries kick and bass: without it nothing else is in time
