@@ -1,63 +1,32 @@
-"""The wire: every value that crosses between an engine and whoever asks it for music.
+"""One take, as a stream of NDJSON events::
 
-Only pydantic models live here, so that the bot imports this without torch. JSON with audio bytes in it (base64), or bytes
-named by their SHA-256; never a path, a pickle or a Discord object. Not here: HTTP (``server``, ``client``), decoding (``musicgen``).
-
-One take, as a stream of NDJSON events::
-
-    POST /v1/takes  GenerateRequest
-      ─▶ {"event": "queued", "position": 2, "eta_s": 11.0}
-      ─▶ {"event": "progress", "frames": 120, "of_frames": 400, "eta_s": 4.1}
-      ─▶ {"event": "heartbeat"}
-      ─▶ {"event": "done", "clip": {...}, "delivery": {...}, "picture": {...}, "seed": 1, ...}
-       or {"event": "error", "code": "bad_audio", "message": "..."}
+POST /v1/takes  GenerateRequest
+  ─▶ {"event": "queued", "position": 2, "eta_s": 11.0}
+  ─▶ {"event": "progress", "frames": 120, "of_frames": 400, "eta_s": 4.1}
+  ─▶ {"event": "heartbeat"}
+  ─▶ {"event": "done", "clip": {...}, "delivery": {...}, "picture": {...}, "seed": 1, ...}
+   or {"event": "error", "code": "bad_audio", "message": "..."}
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
-API_VERSION = "v1"
+from engine.api.base import ErrorCode, Payload, Sha256, Wire
 
 MAX_SECONDS = 240.0
 """Longest clip that one take may ask for, in seconds (windowed extension past the model's 30 s)."""
 MIN_SECONDS = 1.0
 MAX_PROMPT_CHARACTERS = 1000
-MAX_TRACK_SECONDS = 7200.0
-MAX_TRACK_BYTES = 40 * 2**20
 MAX_SEED = 2**32 - 1
 
 HEARTBEAT_S = 3.0
 """A stream of events is never silent for longer than this while the engine lives, in seconds."""
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the bytes, lower-case hex")]
 
-ErrorCode = Literal[
-    "bad_request",  # 422: the request is wrong, and the message says how
-    "bad_audio",  # 422: the upload is no audio that can be used
-    "unknown_track",  # 404: no bytes under that SHA-256: PUT /v1/tracks/{sha256} first
-    "unknown_checkpoint",  # 404
-    "unknown_take",  # 404: no such take waits or runs
-    "queue_full",  # 503 with Retry-After
-    "not_ready",  # 503 with Retry-After: still loading, or stopping
-    "unauthorized",  # 401
-    "too_large",  # 413
-    "cancelled",  # the take was cancelled
-    "internal",  # 500: logged with the take's id
-]
-
-
-class _Wire(BaseModel):
-    """Frozen, and strict about names: a misspelt field is an error, not a default."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Sampling(_Wire):
+class Sampling(Wire):
     """How the next code is chosen from the logits. What is None is the checkpoint's own choice (its ``generation_config.json``)."""
 
     temperature: float | None = Field(default=None, ge=0.0, le=3.0, description="0 takes the likeliest code (greedy)")
@@ -66,7 +35,7 @@ class Sampling(_Wire):
     guidance_scale: float | None = Field(default=None, ge=1.0, le=10.0, description="classifier-free guidance; 1 is none")
 
 
-class Delivery(_Wire):
+class Delivery(Wire):
     """What the listener's client is to get, beside the lossless clip."""
 
     format: Literal["mp3", "ogg", "flac", "wav"] = "mp3"
@@ -74,7 +43,7 @@ class Delivery(_Wire):
     title: str | None = Field(default=None, max_length=200)
 
 
-class GenerateRequest(_Wire):
+class GenerateRequest(Wire):
     """One take.
 
     ``text`` needs ``prompt``; ``continuation`` needs ``track`` (bytes stored before by ``PUT /v1/tracks/{sha256}``);
@@ -106,49 +75,24 @@ class GenerateRequest(_Wire):
         return self
 
 
-class Payload(_Wire):
-    """Bytes in JSON."""
-
-    sha256: Sha256
-    media_type: str
-    extension: str = Field(description="file ending without the dot")
-    data: str = Field(repr=False, description="base64")
-
-    @classmethod
-    def of(cls, data: bytes, media_type: str, extension: str) -> Payload:
-        return cls(
-            sha256=hashlib.sha256(data).hexdigest(),
-            media_type=media_type,
-            extension=extension,
-            data=base64.b64encode(data).decode("ascii"),
-        )
-
-    def bytes(self) -> bytes:
-        """The bytes, checked against their hash. Raises ValueError when they differ."""
-        data = base64.b64decode(self.data, validate=True)
-        if hashlib.sha256(data).hexdigest() != self.sha256:
-            raise ValueError("payload does not match its SHA-256")
-        return data
-
-
-class Queued(_Wire):
+class Queued(Wire):
     event: Literal["queued"] = "queued"
     position: int = Field(ge=0, description="takes ahead of this one; 0 is next")
     eta_s: float = Field(ge=0, description="seconds until this clip is expected to be done, from the frames per second measured so far")
 
 
-class Progress(_Wire):
+class Progress(Wire):
     event: Literal["progress"] = "progress"
     frames: int = Field(ge=0)
     of_frames: int = Field(ge=1)
     eta_s: float = Field(ge=0, description="seconds until this clip is expected to be done")
 
 
-class Heartbeat(_Wire):
+class Heartbeat(Wire):
     event: Literal["heartbeat"] = "heartbeat"
 
 
-class Done(_Wire):
+class Done(Wire):
     """``clip`` is lossless FLAC at −14 LUFS, its peak at most −1 dBFS; ``delivery`` is the same for the listener's client, tagged."""
 
     event: Literal["done"] = "done"
@@ -169,7 +113,7 @@ class Done(_Wire):
     total_s: float = Field(description="seconds from arrival to done")
 
 
-class Failed(_Wire):
+class Failed(Wire):
     event: Literal["error"] = "error"
     code: ErrorCode
     message: str
@@ -177,55 +121,3 @@ class Failed(_Wire):
 
 Event = Annotated[Queued | Progress | Heartbeat | Done | Failed, Field(discriminator="event")]
 event_adapter: TypeAdapter[Queued | Progress | Heartbeat | Done | Failed] = TypeAdapter(Event)
-
-
-class ErrorBody(_Wire):
-    """Body of every response that is not 2xx."""
-
-    code: ErrorCode
-    message: str
-    retry_after_s: float | None = None
-
-
-class TrackInfo(_Wire):
-    """Answer of ``PUT /v1/tracks/{sha256}``: what the bytes turned out to be."""
-
-    sha256: Sha256
-    duration_s: float
-    sample_rate: int
-    channels: int
-    codec: str
-    peak_dbfs: float = Field(description="−120 at silence")
-    title: str | None = None
-    artist: str | None = None
-
-
-class CheckpointInfo(_Wire):
-    id: str
-    name: str
-    kind: Literal["base", "finetuned"]
-    parent: str | None = None
-    token: str | None = Field(default=None, description="rare token that a finetune was trained with")
-    sha256: Sha256 | None = None
-    sample_rate: int
-    channels: int
-    window_s: float = Field(description="what the model hears at once, in seconds")
-    parameters: int
-    licence: str
-    default: bool = False
-
-
-class Checkpoints(_Wire):
-    checkpoints: list[CheckpointInfo]
-
-
-class Health(_Wire):
-    ready: bool
-    version: str
-    checkpoint: str | None
-    device: str
-    backend: str = "native"
-    queue: int = Field(ge=0)
-    running: int = Field(ge=0)
-    uptime_s: float
-    versions: dict[str, str] = Field(default_factory=dict)
