@@ -10,7 +10,7 @@ from storage.guilds import GuildSettings
 from storage.ratings import CategoryResult, Changes, ExportRow, Rating
 from storage.store import Store, open_store
 from storage.takes import Clip, Take
-from storage.tracks import Track
+from storage.tracks import Heard, Track
 
 __all__ = [
     "BlobMissing",
@@ -22,6 +22,7 @@ __all__ = [
     "DatabaseTooNew",
     "ExportRow",
     "GuildSettings",
+    "Heard",
     "NotFound",
     "Rating",
     "StorageError",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import GuildSettings, Store, Track
+from storage import GuildSettings, Heard, Store, Track
 from storage.times import from_text, to_text
 
 
@@ -111,3 +111,57 @@ def test_times_keep_their_order_as_text(one: datetime, two: datetime) -> None:
 def test_a_time_without_a_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="zone"):
         to_text(datetime(2024, 5, 1))
+
+
+HEARD = Heard(
+    version=1, bpm=128.02, bpm_source="detected", steady=True, key_name="A minor", camelot="8A", key_source="the file's tags", lufs=-8.1
+)
+
+
+async def test_what_was_heard_is_kept_with_its_source_and_goes_with_the_track(store: Store) -> None:
+    track = await add(store)
+    assert track.heard is None
+    assert [unheard.id for unheard in await store.tracks.unheard()] == [track.id]
+    assert await store.tracks.keep_heard(1, track.id, HEARD)
+    for found in (
+        await store.tracks.get(1, track.id),
+        (await store.tracks.search(1, "one"))[0],
+        await store.tracks.by_hash(1, track.sha256),
+    ):
+        assert found is not None and found.heard == HEARD
+    assert (await add(store)).heard == HEARD, "added again, it is the same track"
+    assert await store.tracks.unheard() == []
+    beatless = Heard(version=2)
+    assert await store.tracks.keep_heard(1, track.id, beatless)
+    assert (await store.tracks.list(1))[0].heard == beatless
+    await store.tracks.remove(1, track.id)
+    assert await store.database.all("SELECT * FROM analyses") == []
+
+
+async def test_what_was_heard_is_written_for_a_guilds_own_tracks_only(store: Store) -> None:
+    track = await add(store)
+    assert not await store.tracks.keep_heard(2, track.id, HEARD)
+    assert not await store.tracks.keep_heard(1, track.id + 1, HEARD)
+    assert await store.tracks.by_hash(2, track.sha256) is None
+    assert await store.tracks.hashes(2) == []
+
+
+async def test_unheard_tracks_come_one_by_one(store: Store) -> None:
+    ids = [(await add(store, guild_id=guild, name=str(guild))).id for guild in (1, 2, 3)]
+    assert [track.id for track in await store.tracks.unheard(after=ids[0], limit=5)] == ids[1:]
+
+
+async def test_the_engine_is_to_forget_what_the_last_crate_let_go(store: Store, queued: Any) -> None:
+    here, there = await add(store, guild_id=1), await add(store, guild_id=2)
+    await store.tracks.remove(1, here.id)
+    assert await store.tracks.to_forget() == [], "another guild still has it"
+    take = await queued(store, kind="continuation", track_sha256=there.sha256)
+    await store.tracks.remove(2, there.id)
+    assert await store.tracks.to_forget() == [], "a take under way still needs it"
+    await store.takes.cancel(take.id)
+    assert await store.tracks.to_forget() == [here.sha256]
+    back = await add(store)
+    assert await store.tracks.to_forget() == [], "it is back"
+    await store.tracks.remove(1, back.id)
+    await store.tracks.forgotten(back.sha256)
+    assert await store.tracks.to_forget() == []
