@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 DEFAULT_OUT = Path("var/pocket")
@@ -55,9 +56,9 @@ def run_stage(stage: str, args: argparse.Namespace) -> None:
     """One stage, with its own imports: rendering needs no torch model, packaging no workers."""
     given = {k: v for k, v in (("steps", args.steps), ("joint_steps", args.joint_steps)) if v is not None}
     if stage == "data":
-        from engine.pocket import data
+        from engine.pocket import data, workers
 
-        data.build(args.out, tracks=args.tracks, held_out=12)
+        workers.run(args.workers, partial(data.build, tracks=args.tracks, held_out=12), args.out)
     elif stage == "codec":
         from engine.pocket import codec_training, workers
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from engine.pocket.files import FigureLog, write_atomically, write_json
 from engine.pocket.synth import MANNERS, TRAINING_MANNERS, Track, caption, render_track
+from engine.pocket.workers import Team
 
 HELD_OUT_FIRST_SEED = 1_000_000
 CODES_ONLY_FIRST_SEED = 2_000_000  # tracks of which only the codes are kept
@@ -36,6 +37,8 @@ class TrackFacts:
     key: str
     bars: int
     kick_bars: tuple[int, ...]
+    kick_steps: tuple[int, ...]
+    sections: tuple[tuple[int, str], ...]
     tags: tuple[str, ...]
     folder: Path
 
@@ -60,15 +63,18 @@ class TrackFacts:
         x[: len(part)] = part / np.float32(32768)
         return torch.from_numpy(x)
 
-    def caption(self, rng: np.random.Generator) -> str:
-        """Words for this track, varied by `rng`."""
-        return caption(self.manner, self.beat_frames, self.key, self.tags, rng)
+    def caption(self, rng: np.random.Generator, *, tempo: bool = False) -> str:
+        """Words for this track, varied by `rng`; surely with its tempo if asked."""
+        return caption(self.manner, self.beat_frames, self.key, self.tags, rng, tempo=tempo)
 
 
 def facts_of(track: Track, folder: Path) -> TrackFacts:
     """The facts of a rendered track that is, or would be, stored in `folder`."""
     name = f"{track.manner}_{track.seed:07d}"
-    return TrackFacts(name, track.manner, track.seed, track.beat_frames, track.key, track.bars, track.kick_bars, track.tags, folder)
+    return TrackFacts(
+        name, track.manner, track.seed, track.beat_frames, track.key, track.bars, track.kick_bars, track.kick_steps, track.sections,
+        track.tags, folder,
+    )  # fmt: skip
 
 
 def store(track: Track, folder: Path, rng: np.random.Generator) -> TrackFacts:
@@ -90,8 +96,9 @@ def store(track: Track, folder: Path, rng: np.random.Generator) -> TrackFacts:
 def read_facts(r: dict[str, Any], folder: Path) -> TrackFacts:
     """The inverse of `TrackFacts.record`."""
     return TrackFacts(
-        r["name"], r["manner"], r["seed"], r["beat_frames"], r["key"], r["bars"], tuple(r["kick_bars"]), tuple(r["tags"]), folder
-    )
+        r["name"], r["manner"], r["seed"], r["beat_frames"], r["key"], r["bars"], tuple(r["kick_bars"]), tuple(r["kick_steps"]),
+        tuple((b, kind) for b, kind in r["sections"]), tuple(r["tags"]), folder,
+    )  # fmt: skip
 
 
 def stored_tracks(folder: Path) -> list[TrackFacts]:
@@ -111,10 +118,12 @@ def planned(tracks: int, held_out: int) -> Iterator[tuple[str, str, int]]:
             yield "train", manner, i
 
 
-def build(out: Path, *, tracks: int, held_out: int, bars: int = 16) -> None:
-    """Renders what is still missing. `held_out` counts tracks a manner."""
+def build(team: Team, out: Path, *, tracks: int, held_out: int, bars: int = 16) -> None:
+    """Renders what is still missing, the team taking turns. `held_out` counts tracks a manner."""
     log, seconds, rendered, skipped = FigureLog(out / "data.jsonl"), 0.0, 0, 0
-    for split, manner, seed in planned(tracks, held_out):
+    for number, (split, manner, seed) in enumerate(planned(tracks, held_out)):
+        if number % team.size != team.rank:
+            continue
         folder = out / "data" / split
         if (folder / f"{manner}_{seed:07d}.json").exists():
             skipped += 1
@@ -124,5 +133,5 @@ def build(out: Path, *, tracks: int, held_out: int, bars: int = 16) -> None:
         seconds += len(track.samples) / 32_000
         rendered += 1
         if rendered % 200 == 0:
-            log.write(stage="data", rendered=rendered, skipped=skipped, audio_s=round(seconds))
-    log.write(stage="data", rendered=rendered, skipped=skipped, audio_s=round(seconds), done=True)
+            log.write(stage="data", worker=team.rank, rendered=rendered, skipped=skipped, audio_s=round(seconds))
+    log.write(stage="data", worker=team.rank, rendered=rendered, skipped=skipped, audio_s=round(seconds), done=True)

@@ -5,8 +5,12 @@ Everything that sounds here is computed with numpy and scipy from a seed; no rec
     drums.py        kick, hats, clap … one hit each
     voices.py       oscillators, filters, bass and lead notes, pads
     effects.py      reverb, delay, saturation (linear ones, applied once to a bar)
-    manners.py      acid, minimal, hard, dub, Detroit, melodic … which lanes a track has and what they play
-    arrangement.py  lanes → sections → side-chain → mix: `render_track`
+    lanes.py        lanes that manners share
+    driving.py      acid, hard, breakbeat, industrial: which lanes a track has and what they play
+    deep.py         minimal, dub, Detroit, melodic, hypnotic
+    manners.py      all of them by name, with their tempi and words
+    sections.py     intro, main, breakdown, build, drop, outro
+    arrangement.py  lanes → sections → automation, side-chain → mix: `render_track`
     captions.py     the words for a track
 
 What is not here: anything that is learned (engine/pocket/codec.py, lm.py) and how data is stored (data.py).

@@ -22,17 +22,17 @@ def spoken_bpm(beat_frames: int, rng: np.random.Generator) -> int:
     return int(rng.integers(low, high + 1))
 
 
-def caption(manner: str, beat_frames: int, key: str, tags: Sequence[str], rng: np.random.Generator) -> str:
-    """One caption in words that vary with `rng`: from 'techno' alone to manner, tempo, key and tags."""
-    draw = rng.random()
-    if draw < 0.12:
+def caption(manner: str, beat_frames: int, key: str, tags: Sequence[str], rng: np.random.Generator, *, tempo: bool = False) -> str:
+    """One caption in words that vary with `rng`: from 'techno' alone to manner, tempo, key and tags; surely with a tempo if asked."""
+    draw = 1.0 if tempo else rng.random()
+    if draw < 0.08:
         return "techno"
     bpm = spoken_bpm(beat_frames, rng)
     name = str(rng.choice(MANNERS[manner].words)) if rng.random() < 0.85 else "techno"
-    if draw < 0.2:
+    if draw < 0.14:
         return name
     parts: list[str] = []
-    if rng.random() < 0.8:
+    if tempo or rng.random() < 0.85:
         parts.append(str(rng.choice(TEMPO_FORMS)).format(bpm=bpm))
     if rng.random() < 0.45:
         parts.append(str(rng.choice(KEY_FORMS)).format(key=key))

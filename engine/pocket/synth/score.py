@@ -16,7 +16,8 @@ from engine.pocket.synth.voices import SAMPLE_RATE, Signal
 FRAME_SAMPLES = 640  # the codec's 20 ms: a beat is a whole number of frames, so that every kick meets the codec in the same phase
 STEPS = 16
 NOTE_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-SCALES = {"minor": (0, 2, 3, 5, 7, 8, 10), "phrygian": (0, 1, 3, 5, 7, 8, 10)}
+SCALES = {"minor": (0, 2, 3, 5, 7, 8, 10), "phrygian": (0, 1, 3, 5, 7, 8, 10), "major": (0, 2, 4, 5, 7, 9, 11)}
+FOUR_ON_THE_FLOOR = (0, 4, 8, 12)
 
 Hit = tuple[int, Signal, float]  # step, one shot, gain
 
@@ -40,6 +41,7 @@ class Score:
     swing: float = 0.0  # of a step
     root: int = 36  # MIDI note
     scale: str = "minor"
+    kick_steps: tuple[int, ...] = FOUR_ON_THE_FLOOR  # of a bar; what ducks under the kick goes by them too
     tags: list[str] = field(default_factory=list)
 
     @property

@@ -35,13 +35,13 @@ def steps(log: Path) -> list[dict[str, object]]:
 
 
 def test_data_is_rendered_once_and_the_rest_later(tmp_path: Path) -> None:
-    data.build(tmp_path, tracks=1, held_out=0, bars=1)
+    data.build(Team(), tmp_path, tracks=1, held_out=0, bars=1)
     first = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "data" / "train").glob("*.npy")}
     (tmp_path / "data" / "train" / "dub_0000000.json").unlink()  # as if it had been killed between samples and facts
-    data.build(tmp_path, tracks=1, held_out=0, bars=1)
+    data.build(Team(), tmp_path, tracks=1, held_out=0, bars=1)
     second = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "data" / "train").glob("*.npy")}
     assert [name for name in second if second[name] != first[name]] == ["dub_0000000.npy"]
-    assert steps(tmp_path / "data.jsonl")[-1]["skipped"] == 5
+    assert steps(tmp_path / "data.jsonl")[-1]["skipped"] == 7
     track = data.stored_tracks(tmp_path / "data" / "train")[0]
     assert len(track.samples()) == 4 * track.beat_frames * 640
     assert len(track.caption(np.random.default_rng(0))) > 3
