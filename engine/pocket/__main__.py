@@ -1,7 +1,7 @@
-"""`python -m engine.pocket train --stage data|codec|text|lm|package` and `python -m engine.pocket evaluate`.
+"""`python -m engine.pocket train --stage data|codec|text|lm|decoder|package` and `python -m engine.pocket evaluate`.
 
 Each stage goes on from its last checkpoint under --out, so the whole recipe is the same command again after any interruption. The long
-training is these four, in turn; what they log is in OUT/*.jsonl.
+training is codec, lm and decoder; what they log is in OUT/*.jsonl, and the finished checkpoint in OUT/weights.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 DEFAULT_OUT = Path("var/pocket")
-STAGES = ("data", "codec", "text", "lm", "package")
+STAGES = ("data", "codec", "text", "lm", "decoder", "package")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,8 +25,14 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--stage", choices=[*STAGES, "all"], default="all")
     train.add_argument("--out", type=Path, default=DEFAULT_OUT, help=f"checkpoints and data (default {DEFAULT_OUT})")
     train.add_argument("--tracks", type=int, default=2400, help="data: training tracks to render (default 2400, 20 hours)")
-    train.add_argument("--more-tracks", type=int, default=20_000, help="lm: short tracks of which only the codes are kept (default 20000)")
-    train.add_argument("--steps", type=int, help="codec, lm: how far to train in all; the rate falls over the last 30 %%")
+    train.add_argument(
+        "--more-tracks",
+        type=int,
+        default=20_000,
+        help="lm: short tracks of which only the codes are kept, made while it trains (default 20000)",
+    )
+    train.add_argument("--steps", type=int, help="lm: how far to train in all; the rate falls over the last 30 %%")
+    train.add_argument("--decoder-steps", type=int, help="decoder: the same for the codec's decoder")
     train.add_argument("--joint-steps", type=int, help="codec: after how many steps its codes are frozen, and the lm may begin")
     train.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="codec, lm: processes of one thread each")
     train.add_argument("--seed", type=int, default=0)
@@ -54,31 +61,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_stage(stage: str, args: argparse.Namespace) -> None:
     """One stage, with its own imports: rendering needs no torch model, packaging no workers."""
-    given = {k: v for k, v in (("steps", args.steps), ("joint_steps", args.joint_steps)) if v is not None}
     if stage == "data":
         from engine.pocket import data, workers
 
         workers.run(args.workers, partial(data.build, tracks=args.tracks, held_out=12), args.out)
-    elif stage == "codec":
+    elif stage in ("codec", "decoder"):
         from engine.pocket import codec_training, workers
 
-        workers.run(args.workers, codec_training.train, args.out, codec_training.CodecTraining(seed=args.seed, **given))
+        train = codec_training.train_codes if stage == "codec" else codec_training.train
+        usual = codec_training.CodecTraining(seed=args.seed)
+        changed = replace(usual, steps=args.decoder_steps or usual.steps, joint_steps=args.joint_steps or usual.joint_steps)
+        workers.run(args.workers, train, args.out, changed)
     elif stage == "text":
         from engine.pocket import text
 
         text.train(args.out, seed=args.seed)
     elif stage == "lm":
-        from engine.pocket import lm_training, text, workers
+        from engine.pocket import lm_codes, lm_training, text, workers
 
-        given.pop("joint_steps", None)
         text.train(args.out, seed=args.seed)
-        workers.run(args.workers, lm_training.encode_tracks, args.out)
-        workers.run(args.workers, lm_training.encode_more, args.out, args.more_tracks)
-        workers.run(args.workers, lm_training.train, args.out, lm_training.LMTraining(seed=args.seed, **given))
+        settings = lm_training.LMTraining(seed=args.seed, more_tracks=args.more_tracks)
+        settings = replace(settings, steps=args.steps or settings.steps)
+        workers.run(args.workers, lm_codes.encode_tracks, args.out)
+        workers.run(args.workers, lm_training.train, args.out, settings)
     else:
         from engine.pocket import package
 
-        print(package.package(args.out))
+        print(package.package(args.out, args.out / "weights"))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Stage `codec`: trains the pocket codec on the rendered tracks. The network itself is in codec.py.
+"""Stages `codec` and `decoder`: train the pocket codec on the rendered tracks. The network itself is in codec.py.
 
     steps 0…400      no quantising (a codebook started on untrained latents collapsed to one code)
     …joint_steps     codebooks by k-means on what the encoders say, then moving averages; entries that nothing chooses move to frames
                      that are badly served
-    …steps           encoders and codebooks frozen: codes no longer change, so the stage `lm` may begin; the decoder goes on learning
+    …+settle_steps   encoders and codebooks frozen and rounded as they ship; the decoder gets used to it. Here the stage `codec` ends, and
+                     since codes no longer change, the stage `lm` may begin
+    …steps           stage `decoder`: the decoder alone learns on
 
 Loss: mel and linear magnitudes at several resolutions, and the complex spectrum below 1 kHz, so that kick and bass keep their phase.
 """
@@ -31,10 +33,11 @@ FRAME = 640
 
 @dataclass(frozen=True, slots=True)
 class CodecTraining:
-    """Settings of the stage. A run may be stopped and gone on with at other `steps`: the rate decays over the last 30 %."""
+    """Settings of both stages. A run may be stopped and gone on with at other `steps`: the rate decays over the last 30 %."""
 
-    steps: int = 40_000
-    joint_steps: int = 20_000
+    steps: int = 30_000
+    joint_steps: int = 4_500
+    settle_steps: int = 500
     batch: int = 10
     frames: int = 48
     rate: float = 1e-3
@@ -225,8 +228,18 @@ class CodecRun:
 
 def train(team: Team, out: Path, settings: CodecTraining, config: PocketCodecConfig | None = None) -> None:
     """Trains to `settings.steps`, from OUT/codec.safetensors if it is there. Raises FileNotFoundError without tracks."""
-    run = CodecRun(team, out, settings, config)
-    while run.step < settings.steps:
+    _advance_to(settings.steps, CodecRun(team, out, settings, config))
+
+
+def train_codes(team: Team, out: Path, settings: CodecTraining) -> None:
+    """Trains until codes are frozen and the decoder is used to them, from OUT/codec.safetensors if it is there."""
+    run = CodecRun(team, out, settings, None)
+    _advance_to(min(settings.steps, settings.joint_steps + settings.settle_steps), run)
+
+
+def _advance_to(end: int, run: CodecRun) -> None:
+    settings, team = run.settings, run.team
+    while run.step < end:
         if run.step >= settings.unquantised_steps and not run.quantised:
             run.start_codebooks()
         if run.step >= settings.joint_steps and not run.frozen:
@@ -234,7 +247,7 @@ def train(team: Team, out: Path, settings: CodecTraining, config: PocketCodecCon
         commitment = run.advance()
         if team.leads and run.step % settings.log_every == 0:
             run.report(commitment)
-        if team.leads and (run.step % settings.save_every == 0 or run.step == settings.steps):
+        if team.leads and (run.step % settings.save_every == 0 or run.step == end):
             run.save()
 
 

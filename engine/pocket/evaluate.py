@@ -24,8 +24,8 @@ SAMPLE_RATE = 32_000
 HOP = 160  # 5 ms
 # What training listens to now and then: a prompt, and the tempo that it names (None: whatever).
 PROBES: tuple[tuple[str, float | None], ...] = (
-    ("acid techno, 130 bpm", 130), ("minimal techno, 125 bpm, dark", 125), ("hard techno at 150 bpm", 150), ("dub techno, 120 bpm", 120),
-    ("melodic techno, 125 bpm, A minor", 125), ("techno", None),
+    ("acid techno, 130 bpm", 130), ("minimal techno, 125 bpm, cold", 125), ("hard techno at 150 bpm", 150), ("dub techno, 115 bpm", 115),
+    ("melodic techno, 120 bpm, A minor", 120), ("hypnotic techno, 136 bpm", 136), ("techno, 143 bpm", 143), ("techno, 120 bpm", 120),
 )  # fmt: skip
 # What `evaluate` asks for: every manner at two of its tempi, the bare word, and nothing.
 EVALUATION_PROMPTS: tuple[tuple[str, float | None], ...] = (

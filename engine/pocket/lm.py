@@ -22,7 +22,7 @@ class PocketSizes:
     num_codebooks: int = 4
     card: int = 512
     width: int = 256
-    num_layers: int = 4
+    num_layers: int = 6
     num_heads: int = 4
     ffn_width: int = 1024
     text_width: int = 128

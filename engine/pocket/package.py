@@ -20,6 +20,7 @@ from engine.pocket.codec import PocketCodec
 from engine.pocket.evaluate import DEFAULT_SAMPLING
 from engine.pocket.files import write_atomically
 from engine.pocket.lm import PocketLM, text_config
+from engine.pocket.lm_codes import frozen_codec
 
 WEIGHTS = Path(__file__).parent / "weights"
 MAX_BYTES = 30_000_000
@@ -30,7 +31,7 @@ def package(out: Path, folder: Path = WEIGHTS, *, window_frames: int = 512) -> P
 
     `window_frames`: what the language model has learned to hear at once. Raises ValueError above 30 MB.
     """
-    model, codec = lm_training.load_trained(out), lm_training.frozen_codec(out)
+    model, codec = lm_training.load_trained(out), frozen_codec(out)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(out / "tokenizer")
     write(model, codec, tokenizer, folder, window_frames=window_frames)
     size = sum(p.stat().st_size for p in folder.iterdir() if p.is_file())

@@ -53,6 +53,11 @@ class Team:
                 p.grad = torch.zeros_like(p)
         self.average([p.grad for p in parameters if p.grad is not None])
 
+    def wait(self) -> None:
+        """Until all have come here."""
+        if self.size > 1:
+            dist.barrier()
+
     def follow(self, tensors: Sequence[Tensor]) -> None:
         """Replaces each tensor by the leader's."""
         if self.size > 1:

@@ -78,4 +78,6 @@ def _song(rng: np.random.Generator, bars: int) -> list[tuple[Kind, int, frozense
             break
         plan += part
     missing = bars - sum(n for _, n, _ in plan + tail)
-    return [*plan, *([("main", missing, ALL_ROLES)] if missing > 0 else []), *tail]
+    if missing > 0:
+        plan.append(("main", missing, ALL_ROLES))
+    return plan + tail

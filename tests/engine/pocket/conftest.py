@@ -48,7 +48,10 @@ def codec_training() -> CodecTraining:
 
 @pytest.fixture
 def lm_training_settings() -> LMTraining:
-    return LMTraining(steps=6, tokens=64, segments=(16, 32), shares=(0.5, 0.5), save_every=1, log_every=2, listen_every=1000)
+    return LMTraining(
+        steps=6, tokens=64, segments=(16, 32), shares=(0.5, 0.5), save_every=1, log_every=2, measure_every=4, listen_every=1000,
+        first_tracks=2, new_tracks=1, new_every=2, more_tracks=3, more_bars=1,
+    )  # fmt: skip
 
 
 @pytest.fixture

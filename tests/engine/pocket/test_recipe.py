@@ -16,7 +16,7 @@ import torch
 
 from engine.musicgen.checkpoint import load
 from engine.pocket import codec_training as codec_stage
-from engine.pocket import data, files, lm_training, package, text
+from engine.pocket import data, files, lm_codes, lm_training, package, text
 from engine.pocket.codec import PocketCodecConfig
 from engine.pocket.codec_training import CodecTraining
 from engine.pocket.lm import PocketLM, PocketSizes
@@ -108,12 +108,13 @@ def test_lm_resumed_equals_lm_unbroken_and_packages(
     recipe: Path, codec_config: PocketCodecConfig, codec_training: CodecTraining, lm_training_settings: LMTraining, sizes: PocketSizes
 ) -> None:
     with pytest.raises(FileNotFoundError, match="stage `codec`"):
-        lm_training.frozen_codec(recipe)
+        lm_codes.frozen_codec(recipe)
     codec_stage.train(Team(), recipe, codec_training, codec_config)
-    lm_training.encode_tracks(Team(), recipe)
+    lm_codes.encode_tracks(Team(), recipe)
     lm_training.train(Team(), recipe, lm_training_settings, sizes)
     unbroken = tensors(recipe / "lm.safetensors")
     (recipe / "lm.safetensors").unlink()
+    assert sorted(p.name for p in (recipe / "codes").glob("more_*")) == ["more_000000.safetensors", "more_000002.safetensors"]
     for stop in (2, 5, 6):
         run = lm_training.LMRun(Team(), recipe, lm_training_settings, sizes)
         while run.step < stop:
@@ -168,7 +169,7 @@ def test_segments_start_on_downbeats_mostly(recipe_data: Path) -> None:
     track = next(t for t in data.stored_tracks(recipe_data / "data" / "held_out"))
     bar = 4 * track.beat_frames
     rng = np.random.default_rng(0)
-    starts = [lm_training.segment_start(track, 8 * bar, 100, rng) for _ in range(300)]
+    starts = [lm_codes.segment_start(track, 8 * bar, 100, rng) for _ in range(300)]
     on_the_bar = sum(s % bar == 0 for s in starts) / 300
     assert 0.7 < on_the_bar < 0.92
     assert max(starts) <= 8 * bar - 100 and min(starts) >= 0

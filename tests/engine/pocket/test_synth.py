@@ -74,7 +74,7 @@ def test_spoken_tempo_is_nearest_to_its_own() -> None:
             spoken = spoken_bpm(frames, rng)
             nearest = min(range(18, 29), key=lambda f: abs(3000 / f - spoken))
             assert nearest == frames
-            assert abs(spoken / (3000 / frames) - 1) < 0.025
+            assert abs(spoken / (3000 / frames) - 1) < 0.027
 
 
 def test_captions_vary_and_the_bare_word_is_common() -> None:
