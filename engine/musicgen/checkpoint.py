@@ -75,6 +75,25 @@ def load(name_or_folder: str | Path, device: str | torch.device = "cpu", dtype: 
     return model
 
 
+def load_codec(folder: str | Path, device: str | torch.device = "cpu") -> Codec:
+    """Only the codec of a transformers MusicGen folder: for who encodes audio and generates none. Raises CheckpointError."""
+    folder = Path(folder)
+    _register_pocket_codec()
+    from transformers import MusicgenConfig
+
+    with quiet_transformers():
+        try:
+            config = MusicgenConfig.from_pretrained(folder)
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{folder}: config.json can't be read ({_first_line(error)})") from error
+    try:
+        audio_encoder = _build_encoder(config.audio_encoder, _read_weights(weight_files(folder)).audio_encoder, "audio_encoder.")
+    except MissingWeights as error:
+        raise CheckpointError(f"{folder}: weights are {error.args[0]}; download the checkpoint again") from error
+    codec = Codec(audio_encoder, num_codebooks=config.decoder.num_codebooks, channels=config.decoder.audio_channels)
+    return codec.to(device).eval().requires_grad_(False)
+
+
 class Parts(NamedTuple):
     """State dicts of the networks, in transformers' names, without their prefixes."""
 
