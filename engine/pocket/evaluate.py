@@ -5,28 +5,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from engine.musicgen.generate import MusicGen
-from engine.musicgen.sampling import SamplingOptions, sample
 from engine.pocket.data import HELD_OUT_FIRST_SEED, stored_tracks
-from engine.pocket.lm import PocketLM, tokenise
+from engine.pocket.rhythm import SAMPLE_RATE, Beat, beat, beat_phase_s
 from engine.pocket.synth import HELD_OUT_MANNERS, MANNERS, render_track
 
-SAMPLE_RATE = 32_000
-HOP = 160  # 5 ms
-# What training listens to now and then: a prompt, and the tempo that it names (None: whatever).
-PROBES: tuple[tuple[str, float | None], ...] = (
-    ("acid techno, 130 bpm", 130), ("minimal techno, 125 bpm, cold", 125), ("hard techno at 150 bpm", 150), ("dub techno, 115 bpm", 115),
-    ("melodic techno, 120 bpm, A minor", 120), ("hypnotic techno, 136 bpm", 136), ("techno, 143 bpm", 143), ("techno, 120 bpm", 120),
-)  # fmt: skip
 # What `evaluate` asks for: every manner at two of its tempi, the bare word, and nothing.
 EVALUATION_PROMPTS: tuple[tuple[str, float | None], ...] = (
     ("acid techno, 130 bpm", 130), ("acid techno, 136 bpm, dark", 136), ("minimal techno, 125 bpm", 125), ("minimal techno, 130 bpm", 130),
@@ -34,71 +23,6 @@ EVALUATION_PROMPTS: tuple[tuple[str, float | None], ...] = (
     ("detroit techno, 130 bpm", 130), ("detroit techno at 125 bpm", 125), ("melodic techno, 125 bpm, A minor", 125),
     ("melodic techno, 120 bpm", 120), ("techno, 128 bpm", 128), ("techno", None), ("", None),
 )  # fmt: skip
-DEFAULT_SAMPLING = SamplingOptions(temperature=0.6, top_k=64, guidance_scale=2.5)
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """What the low end of a clip does."""
-
-    bpm: float  # the strongest period between 100 and 165
-    periodicity: float  # autocorrelation of the low-band onsets at that period, 1 = every beat the same
-    hit: bool  # within 2 % of the tempo asked for (True if none was)
-
-
-def onsets(x: NDArray[np.float32], *, low_hz: float = 0.0, high_hz: float = 150.0) -> NDArray[np.float64]:
-    """Rises of log-magnitude in a band, summed, one value every 5 ms, zero mean."""
-    n_fft = 1024
-    padded = np.pad(x.astype(np.float64), n_fft // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::HOP] * np.hanning(n_fft)
-    f = np.arange(n_fft // 2 + 1) * SAMPLE_RATE / n_fft
-    band = np.log1p(50 * np.abs(np.fft.rfft(frames)[:, (f >= low_hz) & (f < high_hz)]) / 32)
-    rise = np.maximum(0, band[2:] - band[:-2]).sum(1)
-    return rise - rise.mean()
-
-
-def beat(x: NDArray[np.float32], asked_bpm: float | None = None) -> Beat:
-    """Tempo and steadiness of a mono clip at 32 kHz. Octaves count apart: 65 for 130 is a miss."""
-    o = onsets(x)
-    spectrum = np.abs(np.fft.rfft(o, 2 * len(o))) ** 2
-    ac = np.fft.irfft(spectrum)[: len(o)]
-    if ac[0] <= 1e-9:
-        return Beat(0.0, 0.0, False)
-    ac = ac / ac[0] * len(o) / np.maximum(1, len(o) - np.arange(len(o)))  # unbiased: later lags have fewer pairs
-    tempi = np.arange(100, 165, 0.25)
-    lags = 60 / tempi * SAMPLE_RATE / HOP
-    at = np.interp(lags, np.arange(len(ac)), ac)
-    twice = np.interp(2 * lags, np.arange(len(ac)), ac)
-    i = int(np.argmax(at + 0.5 * twice))
-    bpm = float(tempi[i])
-    return Beat(bpm, float(at[i]), asked_bpm is None or abs(bpm / asked_bpm - 1) <= 0.02)
-
-
-@torch.no_grad()
-def sample_codes(
-    model: PocketLM, tokenizer: Any, prompts: list[str], *, frames: int, seed: int, sampling: SamplingOptions = DEFAULT_SAMPLING
-) -> Tensor:
-    """Many clips at once, for measuring: codes [B, K, frames]. The engine's own generation, one take at a time, is engine/musicgen."""
-    B, K, pad = len(prompts), model.sizes.num_codebooks, model.sizes.card
-    ids, mask = tokenise(tokenizer, prompts)
-    states = model.text_states(ids, mask)
-    has = torch.tensor([bool(p.strip()) for p in prompts])
-    rows, masks = torch.cat([states, torch.zeros_like(states)]), torch.cat([mask * has[:, None], torch.zeros_like(mask)])
-    state = model.lm.begin(rows, masks, capacity=frames + K)
-    generator = torch.Generator().manual_seed(seed)
-    codes = torch.full((B, K, frames), pad)
-    current = torch.full((B, K), pad)
-    for s in range(frames + K - 1):
-        doubled = current.repeat(2, 1)
-        logits = model.lm.decode_one(doubled, state)  # (2B, K, card)
-        text, null = logits.chunk(2)
-        drawn = sample(null + (text - null) * sampling.guidance_scale, sampling, generator)
-        for k in range(K):
-            inside = k <= s < frames + k
-            current[:, k] = drawn[:, k] if inside else pad
-            if inside:
-                codes[:, k, s - k] = drawn[:, k]
-    return codes
 
 
 def real_clips(out: Path, seconds: float) -> Iterator[tuple[str, NDArray[np.float32], float]]:
@@ -152,15 +76,6 @@ def evaluate(model: MusicGen, out: Path, *, clips: int, seconds: float, save: Pa
     noise = np.random.default_rng(0).standard_normal(int(seconds * SAMPLE_RATE)).astype(np.float32) * 0.1
     figures["white noise"] = summary([beat(noise)])
     return figures
-
-
-def beat_phase_s(x: NDArray[np.float32], bpm: float) -> float:
-    """Where in the beat the low end rises most, counted from the first sample: 0 … 60 / bpm."""
-    o, period, bins = onsets(x), 60 / bpm, 200
-    at = (np.arange(len(o)) * HOP / SAMPLE_RATE % period / period * bins).astype(int)
-    folded = np.bincount(at, o, bins) / np.maximum(1, np.bincount(at, minlength=bins))
-    smooth = np.convolve(np.tile(folded, 3), np.ones(7) / 7, "same")[bins : 2 * bins]
-    return float(np.argmax(smooth) / bins * period)
 
 
 def continuations(model: MusicGen, real: list[tuple[str, NDArray[np.float32], float]], *, prompt_s: float) -> dict[str, float]:

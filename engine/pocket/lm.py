@@ -92,8 +92,8 @@ class PocketLM(nn.Module):
         before the second kick only the text can tell, and the codes alone say so in one frame of hundreds, which was not enough.
         """
         text = self.lm.attend_to(self.text_states(ids, mask), mask * has_text[:, None].to(mask.dtype))
-        x = self.lm._trunk(sequence, text, None, 0)  # (B, S, C)
-        return self.lm._logits(x), self.beat(x)
+        x = self.lm.states(sequence, text, None, 0)  # (B, S, C)
+        return self.lm.logits_of(x), self.beat(x)
 
 
 def tokenise(tokenizer: Any, prompts: list[str]) -> tuple[Tensor, Tensor]:

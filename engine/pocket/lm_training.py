@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +17,9 @@ from torch import Tensor, nn
 
 from engine.musicgen.delay import apply_delay
 from engine.pocket import text
-from engine.pocket.codec import PocketCodec
 from engine.pocket.codec_training import schedule
 from engine.pocket.files import FigureLog, load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from engine.pocket.listening import listen
 from engine.pocket.lm import PocketLM, PocketSizes
 from engine.pocket.lm_codes import Batch, Crate, encode_more, frozen_codec, open_crate, read_more
 from engine.pocket.quantiser import usage
@@ -201,21 +200,6 @@ def held_out_figures(model: PocketLM, crate: Crate) -> dict[str, object]:
         "held_out_beat_nats": float(torch.stack(beats).mean()),
         "first_beat_nats": float(F.cross_entropy(counted[first], batch.beats[first])),
         "tempo_read": float((counted[:, 0].argmax(-1) == batch.beats[:, 0]).float().mean()),
-    }
-
-
-@torch.no_grad()
-def listen(model: PocketLM, codec: PocketCodec, tokenizer: Any) -> dict[str, object]:
-    """A few short clips, measured: does the kick come back, and at the tempo that was asked for?"""
-    from engine.pocket.evaluate import PROBES, beat, sample_codes
-
-    codes = sample_codes(model, tokenizer, [prompt for prompt, _ in PROBES], frames=300, seed=1)  # (B, K, T)
-    audio = codec.to_audio(codes).numpy()
-    beats = [beat(x, bpm) for x, (_, bpm) in zip(audio, PROBES, strict=True)]
-    return {
-        "periodicity": [round(b.periodicity, 2) for b in beats],
-        "bpm": [round(b.bpm, 1) for b in beats],
-        "hits": sum(b.hit for b in beats),
     }
 
 

@@ -17,8 +17,8 @@ from transformers import EncodecFeatureExtractor, MusicgenConfig, MusicgenDecode
 from engine.musicgen.weights import lm_to_transformers
 from engine.pocket import lm_training
 from engine.pocket.codec import PocketCodec
-from engine.pocket.evaluate import DEFAULT_SAMPLING
 from engine.pocket.files import write_atomically
+from engine.pocket.listening import DEFAULT_SAMPLING
 from engine.pocket.lm import PocketLM, text_config
 from engine.pocket.lm_codes import frozen_codec
 

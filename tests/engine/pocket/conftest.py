@@ -49,7 +49,7 @@ def codec_training() -> CodecTraining:
 @pytest.fixture
 def lm_training_settings() -> LMTraining:
     return LMTraining(
-        steps=6, tokens=64, segments=(16, 32), shares=(0.5, 0.5), save_every=1, log_every=2, measure_every=4, listen_every=1000,
+        steps=6, tokens=64, segments=(16, 32), shares=(0.5, 0.5), save_every=1, log_every=2, measure_every=4, listen_every=6,
         first_tracks=2, new_tracks=1, new_every=2, more_tracks=3, more_bars=1,
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from engine.pocket.evaluate import beat, onsets
+from engine.pocket.rhythm import beat, onsets
 from engine.pocket.synth import FRAME_SAMPLES, HELD_OUT_MANNERS, MANNERS, SAMPLE_RATE, TRAINING_MANNERS, Track, caption, render_track
 from engine.pocket.synth.captions import spoken_bpm
 
