@@ -14,7 +14,7 @@ class Tell(Protocol):
 
 
 @contextmanager
-def bar(show: bool) -> Iterator[Tell]:
+def bar(show: bool, *, unit: str = "frames") -> Iterator[Tell]:
     if not show:
         yield lambda what, frames=0, of_frames=0: None
         return
@@ -32,7 +32,7 @@ def bar(show: bool) -> Iterator[Tell]:
         task = progress.add_task("starting", total=None, frames="")
 
         def tell(what: str, frames: int = 0, of_frames: int = 0) -> None:
-            shown = f"{frames}/{of_frames} frames" if of_frames else ""
+            shown = f"{frames}/{of_frames} {unit}" if of_frames else ""
             progress.update(task, description=what, completed=frames, total=of_frames or None, frames=shown)
 
         yield tell

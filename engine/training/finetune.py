@@ -47,6 +47,14 @@ class FinetuneError(Exception):
     """A finetune can't begin, or had to stop; the message says why and what would help."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """What one step and one validation take."""
+
+    step: float
+    validation: float
+
+
 @dataclass(slots=True)
 class Outcome:
     """How a run ended. base: held-out nats before the first step; best: at the best validation. None without held-out segments."""
@@ -194,6 +202,20 @@ class Finetune:
         s = self.standing
         return Outcome(s.step, s.best_step if self.held_out else s.step, s.base, s.best, stopped, self.history())
 
+    def measure(self) -> Seconds:
+        """Do one step and one validation. The run is spoilt by it: for a forecast."""
+        began = time.monotonic()
+        if self.held_out:
+            self._validate()
+        validated = time.monotonic()
+        self._gradients(self._step(0))
+        self.optimizer.step()
+        return Seconds(time.monotonic() - validated, validated - began)
+
+    def _step(self, number: int) -> Step:
+        recipe = self.recipe
+        return self.deck.step(number, caption_dropout=recipe.caption_dropout, prior_share=recipe.prior_share, plain=self.plain)
+
     def _is_over(self) -> bool:
         return bool(self.recipe.patience and self.standing.worse >= self.recipe.patience)
 
@@ -202,7 +224,7 @@ class Finetune:
         rate = recipe.rate * schedule(number, self.steps, recipe.warmup_share)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        step = self.deck.step(number, caption_dropout=recipe.caption_dropout, prior_share=recipe.prior_share, plain=self.plain)
+        step = self._step(number)
         self.optimizer.zero_grad(set_to_none=True)
         nats, kl = self._gradients(step)
         if not (torch.isfinite(nats).all() and torch.isfinite(kl)):
