@@ -107,8 +107,9 @@ async def _continue(interaction: Interaction, take: Take) -> None:
 
 async def _keep(interaction: Interaction, take: Take) -> None:
     await interaction.response.defer(ephemeral=True, thinking=True)
-    line = await uploads.keep_clip(interaction, take)
-    await interaction.edit_original_response(content=line)
+    track = await uploads.keep_clip(interaction, take)
+    await interaction.edit_original_response(content=uploads.added_line(track))
+    interaction.client.listening.catch_up()
 
 
 async def _delete(interaction: Interaction, take: Take) -> None:

@@ -18,6 +18,7 @@ from bot.buttons import TakeButton
 from bot.commands import COMMANDS
 from bot.commands.crate import CratePage
 from bot.kit import Interaction
+from bot.listening import Listening
 from bot.ratings import Ratings
 from bot.refusal import sentence
 from bot.schedule import Schedule, nightly_jobs
@@ -63,6 +64,7 @@ class Composer(discord.Client):
         )
         self.takes = Takes(self, store, engine, per_member=settings.bot_takes_per_member)
         self.ratings = Ratings(self, store)
+        self.listening = Listening(store, engine)
         self.schedule = Schedule(store, settings, nightly_jobs(store, settings, self.compare_ratings))
         self._left: Sequence[Take] = ()
         self._getting_ready = asyncio.Lock()
@@ -91,6 +93,7 @@ class Composer(discord.Client):
             if left:
                 await self.takes.recover(left)
             await self._say_if_engine_is_down()
+            self.listening.catch_up()
             await self.schedule.start()
             changed = await self.compare_ratings()
             if changed:
@@ -106,6 +109,7 @@ class Composer(discord.Client):
             work.cancel()
         await asyncio.gather(*self._at_ready, return_exceptions=True)
         await self.takes.close()
+        await self.listening.close()
         await super().close()
 
     # ---- reactions

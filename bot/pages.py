@@ -1,4 +1,7 @@
-"""Whole pages of text: help, crate, queue, results, status. Pure: values in, embeds out; nothing is sent or read from here."""
+"""Whole pages of text: help, queue, results, status. Pure: values in, embeds out; nothing is sent or read from here.
+
+Not here: the crate's own (``crate_pages``).
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,9 @@ from bot.charts import CATEGORY_NAMES, plural
 from bot.limits import EMBED_DESCRIPTION_CHARACTERS, EMBED_FIELD_CHARACTERS
 from bot.messages import GREY, VIOLET, Moment, code, plain, progress_line, shorten
 from bot.orders import clock
-from bot.uploads import track_label
 from engine.api import CheckpointInfo, Health
-from storage import CategoryResult, GuildSettings, Take, Track
+from storage import CategoryResult, GuildSettings, Take
 
-CRATE_PAGE = 10
 CHART_NAME = "results.png"
 
 
@@ -49,8 +50,9 @@ def help_page(settings: GuildSettings, *, takes_per_member: int) -> discord.Embe
     embed.add_field(
         name="The crate",
         value=(
-            "`/crate add` – up to 10 tracks · `/crate list` · `/crate remove`\n"
-            "Right-click (or long-press) a message with audio → Apps → **Continue this track** or **Add to crate**"
+            "`/crate add` – up to 10 tracks, with a card for each · `/crate list` · `/crate remove`\n"
+            "`/crate report` – what it is worth as a dataset · `/similar` – which of its tracks go with one of yours\n"
+            "Right-click (or long-press) a message with audio → Apps → **Continue this track**, **Add to crate** or **Similar tracks**"
         ),
         inline=False,
     )
@@ -70,21 +72,6 @@ def category_legend(settings: GuildSettings) -> str:
         f"**A** prompt with {token}, finetuned checkpoint · **B** the same, base checkpoint · "
         "**C** just `techno`, finetuned · **D** just `techno`, base · **other** anything else"
     )
-
-
-def crate_page(tracks: Sequence[Track], *, page: int, total: int) -> discord.Embed:
-    pages = max(1, -(-total // CRATE_PAGE))
-    if not total:
-        text = "It is empty. `/crate add` puts tracks in, or right-click a message with audio → Apps → **Add to crate**."
-    else:
-        first = page * CRATE_PAGE
-        text = "\n".join(
-            f"{first + number}\\. **{plain(shorten(track_label(track), 80))}** · {clock(track.duration_s)} · by <@{track.member_id}>"
-            for number, track in enumerate(tracks, 1)
-        )
-    embed = discord.Embed(title="The crate", description=text, colour=VIOLET)
-    embed.set_footer(text=f"{plural(total, 'track')} · page {page + 1} of {pages}")
-    return embed
 
 
 def queue_page(takes: Sequence[tuple[Take, Moment | None]], *, own: int) -> discord.Embed:

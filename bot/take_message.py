@@ -23,9 +23,9 @@ from bot.limits import NONCE_CHARACTERS, PROGRESS_EVERY_S
 
 log = logging.getLogger(__name__)
 
-_TOKEN_GONE = {10015, 50027}
+TOKEN_GONE = {10015, 50027}
 """Unknown webhook, invalid webhook token: what Discord answers when an interaction has expired."""
-_MESSAGE_GONE = 10008
+MESSAGE_GONE = 10008
 
 
 class TakeMessage:
@@ -114,7 +114,7 @@ class TakeMessage:
         try:
             await self._interaction.followup.edit_message(self.message_id, **content)
         except discord.HTTPException as error:
-            if error.code in _TOKEN_GONE or error.code == _MESSAGE_GONE or error.status == 401:
+            if error.code in TOKEN_GONE or error.code == MESSAGE_GONE or error.status == 401:
                 self._interaction = None
                 return False
             raise

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 import aiohttp
 import discord
 
-from bot.errors import UNEXPECTED, log, words_for
-from bot.limits import MESSAGE_CHARACTERS
 from bot.messages import file_name, plain, shorten
 from bot.orders import clock
 from bot.refusal import Refusal
@@ -79,23 +77,7 @@ def track_label(track: Track) -> str:
     return f"{track.artist} – {title}" if track.artist else title
 
 
-async def add_all(interaction: Interaction, attachments: list[discord.Attachment]) -> str:
-    """Puts attachments into the guild's crate, one after the other; says of each what came of it. One bad file doesn't stop the rest."""
-    lines = []
-    for attachment in attachments:
-        try:
-            lines.append(await _add(interaction, attachment))
-        except Exception as error:
-            words = words_for(error)
-            if words is None:
-                log.error("could not add a track", exc_info=error)
-            name = plain(shorten(attachment.filename, 80))
-            text = words or UNEXPECTED
-            lines.append(f"⚠️ {text}" if name in text else f"⚠️ **{name}**: {text}")
-    return shorten("\n".join(lines), MESSAGE_CHARACTERS)
-
-
-async def keep_clip(interaction: Interaction, take: Take) -> str:
+async def keep_clip(interaction: Interaction, take: Take) -> Track:
     """Puts a take's clip, lossless, into the guild's crate. Raises Refusal, BlobMissing."""
     clip = take.clip
     if clip is None:
@@ -104,7 +86,7 @@ async def keep_clip(interaction: Interaction, take: Take) -> str:
     data = await client.store.blobs.get(clip.sha256)
     await _check_room(interaction, clip.sha256)
     assert interaction.guild_id is not None
-    track = await client.store.tracks.add(
+    return await client.store.tracks.add(
         interaction.guild_id,
         interaction.user.id,
         sha256=clip.sha256,
@@ -117,17 +99,17 @@ async def keep_clip(interaction: Interaction, take: Take) -> str:
         codec=clip.extension,
         size_bytes=len(data),
     )
-    return _added(track)
 
 
-async def _add(interaction: Interaction, attachment: discord.Attachment) -> str:
+async def add(interaction: Interaction, attachment: discord.Attachment) -> Track:
+    """Puts an attachment into the guild's crate. Raises Refusal, EngineError."""
     client = interaction.client
     data = await fetch(attachment)
     info = await client.engine.put_track(data)
     await _check_room(interaction, info.sha256)
     sha256 = await client.store.blobs.put(data)
     assert interaction.guild_id is not None
-    track = await client.store.tracks.add(
+    return await client.store.tracks.add(
         interaction.guild_id,
         interaction.user.id,
         sha256=sha256,
@@ -140,7 +122,6 @@ async def _add(interaction: Interaction, attachment: discord.Attachment) -> str:
         codec=info.codec,
         size_bytes=len(data),
     )
-    return _added(track)
 
 
 async def _check_room(interaction: Interaction, sha256: str) -> None:
@@ -153,7 +134,8 @@ async def _check_room(interaction: Interaction, sha256: str) -> None:
             raise Refusal(f"The crate is full: {limit:,} tracks is the most here. Take one out with `/crate remove` first.")
 
 
-def _added(track: Track) -> str:
+def added_line(track: Track) -> str:
+    """What came of adding it."""
     label = plain(shorten(track_label(track), 120))
     if not track.created:
         return f"**{label}** is in the crate already."

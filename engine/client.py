@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -22,6 +22,8 @@ from pydantic import BaseModel, ValidationError
 from engine.api import (
     HEARTBEAT_S,
     MAX_TRACK_BYTES,
+    Analysis,
+    AnalysisRequest,
     CheckpointInfo,
     Checkpoints,
     Done,
@@ -33,7 +35,13 @@ from engine.api import (
     Heartbeat,
     Progress,
     Queued,
+    Report,
+    ReportRequest,
+    Similar,
+    SimilarRequest,
     TrackInfo,
+    Wire,
+    Working,
     event_adapter,
 )
 from engine.errors import EngineError, EngineUnreachable
@@ -41,6 +49,10 @@ from engine.errors import EngineError, EngineUnreachable
 __all__ = ["EngineClient", "EngineError", "EngineUnreachable"]
 
 M = TypeVar("M", bound=BaseModel)
+
+BytesOf = Callable[[str], Awaitable[bytes]]
+"""The bytes of a track by their SHA-256, for an engine that doesn't have them (any more)."""
+Told = Callable[[Working], None]
 
 SILENCE_S = 10 * HEARTBEAT_S
 """An engine that says nothing for so long in the middle of a take is taken for dead, in seconds."""
@@ -115,6 +127,38 @@ class EngineClient:
         """Deletes the bytes and all that was made from them on the engine; fine if it never had them."""
         await self._call("DELETE", f"/v1/tracks/{sha256}", accept=(204, 404))
 
+    async def analyse(self, request: AnalysisRequest, bytes_of: BytesOf, told: Told | None = None) -> Analysis:
+        """What is heard in a track, as long as that takes. Raises EngineError."""
+        return await self._work("/v1/analyses", request, Analysis, bytes_of, told)
+
+    async def report(self, request: ReportRequest, bytes_of: BytesOf, told: Told | None = None) -> Report:
+        """What a crate is as a dataset. Raises EngineError."""
+        return await self._work("/v1/reports", request, Report, bytes_of, told)
+
+    async def similar(self, request: SimilarRequest, bytes_of: BytesOf, told: Told | None = None) -> Similar:
+        """Which candidates go with a track. Raises EngineError."""
+        return await self._work("/v1/similar", request, Similar, bytes_of, told)
+
+    async def _work(self, path: str, request: Wire, model: type[M], bytes_of: BytesOf, told: Told | None) -> M:
+        """Asks until it is done: ``told`` hears how far it is, tracks that the engine lacks are uploaded on the way."""
+        data = request.model_dump_json().encode()
+        uploaded: set[str] = set()
+        while True:
+            try:
+                status, body = await self._call("POST", path, data=data, accept=(200, 202), media_type="application/json")
+            except EngineError as error:
+                missing = error.tracks
+                if error.code != "unknown_track" or not missing or uploaded.issuperset(missing):
+                    raise
+                for sha256 in missing:
+                    await self.put_track(await bytes_of(sha256))
+                    uploaded.add(sha256)
+                continue
+            if status == 200:
+                return await asyncio.to_thread(self._read, model, body)
+            if told is not None:
+                told(self._read(Working, body))
+
     async def cancel(self, take_id: str) -> bool:
         """Ends a take that waits or runs (from any connection). False: there is none by that id."""
         status, _body = await self._call("DELETE", f"/v1/takes/{take_id}", accept=(204, 404))
@@ -154,7 +198,14 @@ class EngineClient:
         return self._session
 
     async def _call(
-        self, method: str, path: str, *, data: bytes | None = None, accept: tuple[int, ...] = (200, 204), silence_s: float | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        data: bytes | None = None,
+        accept: tuple[int, ...] = (200, 204),
+        silence_s: float | None = None,
+        media_type: str | None = None,
     ) -> tuple[int, bytes]:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence_s or self._silence_s)
         try:
@@ -162,7 +213,7 @@ class EngineClient:
                 method,
                 self._url + path,
                 data=None if data is None else io.BytesIO(data),
-                headers=self._headers,
+                headers={**self._headers, "Content-Type": media_type} if media_type else self._headers,
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:
@@ -194,7 +245,7 @@ def _refused(status: int, body: bytes) -> EngineError:
     except ValidationError:
         code: ErrorCode = "not_ready" if status in (502, 503, 504) else "internal"
         return EngineError(code, f"The engine's address answered with HTTP {status}: check the URL, or ask again later.")
-    return EngineError(error.code, error.message, error.retry_after_s)
+    return EngineError(error.code, error.message, error.retry_after_s, tracks=error.tracks)
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

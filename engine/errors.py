@@ -6,19 +6,26 @@ Not here: HTTP (``server``, ``client``). No torch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from engine.api import ErrorBody, ErrorCode, Failed
 
 
 class EngineError(Exception):
-    """``message`` is for the person who asked, and says what to do; ``retry_after_s`` is set where asking again later may help."""
+    """``message`` is for the person who asked, and says what to do; ``retry_after_s`` is set where asking again later may help.
 
-    def __init__(self, code: ErrorCode | Literal["unreachable"], message: str, retry_after_s: float | None = None) -> None:
+    ``tracks``: with 'unknown_track', the hashes to upload where several were asked for.
+    """
+
+    def __init__(
+        self, code: ErrorCode | Literal["unreachable"], message: str, retry_after_s: float | None = None, *, tracks: Sequence[str] = ()
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.retry_after_s = retry_after_s
+        self.tracks = tuple(tracks)
 
 
 class EngineUnreachable(EngineError):
@@ -48,7 +55,7 @@ def _wire_code(error: EngineError) -> ErrorCode:
 
 
 def body_of(error: EngineError) -> ErrorBody:
-    return ErrorBody(code=_wire_code(error), message=error.message, retry_after_s=error.retry_after_s)
+    return ErrorBody(code=_wire_code(error), message=error.message, retry_after_s=error.retry_after_s, tracks=list(error.tracks))
 
 
 def event_of(error: EngineError) -> Failed:

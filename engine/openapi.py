@@ -12,7 +12,25 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from engine.api import Checkpoints, Done, ErrorBody, Failed, GenerateRequest, Health, Heartbeat, Progress, Queued, TrackInfo
+from engine.api import (
+    Analysis,
+    AnalysisRequest,
+    Checkpoints,
+    Done,
+    ErrorBody,
+    Failed,
+    GenerateRequest,
+    Health,
+    Heartbeat,
+    Progress,
+    Queued,
+    Report,
+    ReportRequest,
+    Similar,
+    SimilarRequest,
+    TrackInfo,
+    Working,
+)
 
 REFERENCE = "#/components/schemas/"
 
@@ -57,6 +75,31 @@ OPERATIONS = (
         "Forget a track: its bytes and all that was made from them.",
         {204: "It is gone"},
         errors=(401, 404),
+    ),
+    Operation(
+        "POST",
+        "/v1/analyses",
+        "Listen to a track: tempo, key, sections, its card, and which other tracks are the same recording.",
+        {200: Analysis, 202: Working},
+        errors=(401, 404, 413, 422, 503),
+        body=AnalysisRequest,
+    ),
+    Operation("GET", "/v1/analyses/{sha256}", "What was heard in a track before.", {200: Analysis}, errors=(401, 404, 422)),
+    Operation(
+        "POST",
+        "/v1/reports",
+        "What a crate is as a dataset, and what would make it a better one.",
+        {200: Report, 202: Working},
+        errors=(401, 404, 413, 422, 503),
+        body=ReportRequest,
+    ),
+    Operation(
+        "POST",
+        "/v1/similar",
+        "Which candidates go with a track, by tempo, key and sound.",
+        {200: Similar, 202: Working},
+        errors=(401, 404, 413, 422, 503),
+        body=SimilarRequest,
     ),
     Operation("GET", "/v1/checkpoints", "Which checkpoints can be asked for; the default is first.", {200: Checkpoints}, errors=(401,)),
     Operation("GET", "/healthz", "Ready or not. Without the token only that.", {200: Health, 503: Health}),

@@ -25,7 +25,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from engine.api import MAX_TRACK_BYTES, Checkpoints, GenerateRequest
+from engine.api import (
+    MAX_CRATE_TRACKS,
+    MAX_TRACK_BYTES,
+    AnalysisRequest,
+    Checkpoints,
+    GenerateRequest,
+    ReportRequest,
+    SimilarRequest,
+    Wire,
+    Working,
+)
 from engine.errors import HTTP_STATUS, EngineError, body_of
 from engine.openapi import document
 from engine.service import Engine, Take
@@ -38,6 +48,8 @@ log = logging.getLogger(__name__)
 M = TypeVar("M", bound=BaseModel)
 
 MAX_REQUEST_BYTES = 64 * 1024
+MAX_CRATE_REQUEST_BYTES = MAX_CRATE_TRACKS * 1024
+"""A request that names a whole crate: hashes, titles and artists."""
 DRAIN_BYTES = 4 * MAX_TRACK_BYTES
 """Of a body that is too large so much is still read and thrown away: a client that is sending does not hear an early answer."""
 
@@ -65,6 +77,10 @@ def create_app(settings: EngineSettings | None = None, on_failure: Callable[[Eng
         Route("/v1/tracks/{sha256}", _put_track, methods=["PUT"]),
         Route("/v1/tracks/{sha256}", _get_track, methods=["GET", "HEAD"]),
         Route("/v1/tracks/{sha256}", _delete_track, methods=["DELETE"]),
+        Route("/v1/analyses", _post_analysis, methods=["POST"]),
+        Route("/v1/analyses/{sha256}", _get_analysis, methods=["GET"]),
+        Route("/v1/reports", _post_report, methods=["POST"]),
+        Route("/v1/similar", _post_similar, methods=["POST"]),
         Route("/v1/checkpoints", _get_checkpoints, methods=["GET"]),
         Route("/healthz", _get_health, methods=["GET"]),
         Route("/metrics", _get_metrics, methods=["GET"]),
@@ -83,10 +99,7 @@ def create_app(settings: EngineSettings | None = None, on_failure: Callable[[Eng
 
 
 async def _post_take(request: Request) -> Response:
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise EngineError("bad_request", "Send the request as JSON, with 'Content-Type: application/json'.")
-    body = await _body(request, MAX_REQUEST_BYTES)
-    take = await _engine(request).admit(_parse(GenerateRequest, body))
+    take = await _engine(request).admit(await _asked(request, GenerateRequest, MAX_REQUEST_BYTES))
     return TakeResponse(take)
 
 
@@ -116,8 +129,24 @@ async def _get_track(request: Request) -> Response:
 
 
 async def _delete_track(request: Request) -> Response:
-    await asyncio.to_thread(_engine(request).tracks.forget, request.path_params["sha256"])
+    await _engine(request).forget_track(request.path_params["sha256"])
     return Response(status_code=204)
+
+
+async def _post_analysis(request: Request) -> Response:
+    return _worked(await _engine(request).analyses.analyse(await _asked(request, AnalysisRequest, MAX_CRATE_REQUEST_BYTES)))
+
+
+async def _get_analysis(request: Request) -> Response:
+    return _json(await _engine(request).analyses.find(request.path_params["sha256"]))
+
+
+async def _post_report(request: Request) -> Response:
+    return _worked(await _engine(request).analyses.report(await _asked(request, ReportRequest, MAX_CRATE_REQUEST_BYTES)))
+
+
+async def _post_similar(request: Request) -> Response:
+    return _worked(await _engine(request).analyses.similar(await _asked(request, SimilarRequest, MAX_CRATE_REQUEST_BYTES)))
 
 
 async def _get_checkpoints(request: Request) -> Response:
@@ -254,11 +283,19 @@ def _engine(request: Request) -> Engine:
     return engine
 
 
+def _worked(answer: Wire) -> Response:
+    return _json(answer, status=202 if isinstance(answer, Working) else 200)
+
+
 def _json(model: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(model.model_dump_json(), status_code=status, media_type="application/json", headers=headers)
 
 
-def _parse(model: type[M], body: bytes) -> M:
+async def _asked(request: Request, model: type[M], limit: int) -> M:
+    """The request's body as what it should be. Raises EngineError."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise EngineError("bad_request", "Send the request as JSON, with 'Content-Type: application/json'.")
+    body = await _body(request, limit)
     try:
         return model.model_validate_json(body)
     except ValidationError as error:

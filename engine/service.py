@@ -22,6 +22,7 @@ from importlib import metadata
 from typing import ParamSpec, TypeVar
 
 from engine import takes
+from engine.analyses.desk import Analyses
 from engine.api import HEARTBEAT_S, CheckpointInfo, Done, Failed, GenerateRequest, Health, Heartbeat, Progress, Queued, TrackInfo
 from engine.batcher import Batcher, Job, Sound, Told
 from engine.checkpoints import Catalogue, describe
@@ -94,6 +95,7 @@ class Engine:
         self._began = time.monotonic()
         self._device = pick_device(settings.device)
         self.tracks = Tracks(settings.data / "tracks", round(settings.tracks_gib * 2**30))
+        self.analyses = Analyses(self.tracks, settings.analyses)
         self.catalogue = Catalogue(settings.checkpoint, settings.data / "checkpoints")
         self._models = ModelShelf(self.catalogue, loader(settings), settings.loaded_checkpoints)
         self._batcher = Batcher(
@@ -121,6 +123,7 @@ class Engine:
         await asyncio.to_thread(self._batcher.stop)
         for take in list(self._takes.values()):
             take.cancel()
+        await self.analyses.stop()
         self._preparing.shutdown(wait=False, cancel_futures=True)
         self._finishing.shutdown(wait=False, cancel_futures=True)
 
@@ -157,6 +160,11 @@ class Engine:
     async def accept_track(self, upload: Upload, sha256: str) -> TrackInfo:
         """Raises EngineError as ``Tracks.accept``."""
         return await self._prepared(self.tracks.accept, upload, sha256)
+
+    async def forget_track(self, sha256: str) -> None:
+        """Its bytes and all that was made of them. Raises EngineError 'unknown_track'."""
+        self.analyses.forget(sha256)
+        await asyncio.to_thread(self.tracks.forget, sha256)
 
     async def admit(self, request: GenerateRequest) -> Take:
         """Everything that can be refused is refused here. Raises EngineError.

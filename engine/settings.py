@@ -48,6 +48,7 @@ class EngineSettings(BaseSettings):
         16, ge=0, le=1000, description="Takes that may wait beside those that run; more are refused with 503 and Retry-After."
     )
     batch: int = Field(2, ge=1, le=64, description="Takes that run side by side.")
+    analyses: int = Field(1, ge=1, le=64, description="Tracks that are listened to side by side, each in a process of its own.")
     backend: Literal["native", "audiocraft"] = Field(
         "native", description="native: this project's own model code. audiocraft: the reference (an extra installation step, see README)."
     )

@@ -4,6 +4,7 @@
 
     tracks/ab/abcd….audio    the bytes, as they came
     tracks/ab/abcd….json     TrackInfo; written last, so that a track is there when this is
+    tracks/ab/abcd….*        what others keep about it (``put_beside``): forgotten with it
     tracks/incoming/         uploads that are still arriving; emptied at start
 
 Not here: decoding (``engine.music.audio``), HTTP (``server``).
@@ -16,6 +17,7 @@ import hashlib
 import os
 import re
 import secrets
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +67,7 @@ class Tracks:
         self._room_bytes = room_bytes
         self._incoming = folder / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
+        self._forgetting = threading.Lock()
         for leftover in self._incoming.iterdir():
             leftover.unlink()
 
@@ -133,10 +136,41 @@ class Tracks:
 
     def forget(self, sha256: str) -> None:
         """The bytes and what was written about them. Raises EngineError 'unknown_track' where there was nothing."""
-        if not any(self._path(require_name(sha256), ending).exists() for ending in ("audio", "json")):
-            raise unknown_track(sha256)
-        self._path(sha256, "json").unlink(missing_ok=True)
-        self._path(sha256, "audio").unlink(missing_ok=True)
+        with self._forgetting:
+            if not any(self._path(require_name(sha256), ending).exists() for ending in ("audio", "json")):
+                raise unknown_track(sha256)
+            self._path(sha256, "json").unlink(missing_ok=True)
+            for path in self._path(sha256, "audio").parent.glob(f"{sha256}.*"):
+                path.unlink(missing_ok=True)
+
+    def has(self, sha256: str) -> bool:
+        """Whether the track is here, without using it. Raises EngineError 'bad_request' where that is no hash."""
+        return self._path(require_name(sha256), "json").exists()
+
+    def audio_path(self, sha256: str) -> Path:
+        """Where its bytes lie, for a process that reads them itself and checks their hash."""
+        return self._path(require_name(sha256), "audio")
+
+    def beside(self, sha256: str, ending: str) -> bytes | None:
+        """What ``put_beside`` kept; None where there is none."""
+        try:
+            return self.path_beside(sha256, ending).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def path_beside(self, sha256: str, ending: str) -> Path:
+        return self._path(require_name(sha256), ending)
+
+    def put_beside(self, sha256: str, ending: str, data: bytes) -> bool:
+        """Keeps something that was made of a track for as long as the track. False, and nothing kept, when it was forgotten meanwhile."""
+        note = self._incoming / secrets.token_hex(8)
+        note.write_bytes(data)
+        with self._forgetting:
+            if not self.has(sha256):
+                note.unlink()
+                return False
+            note.replace(self.path_beside(sha256, ending))
+            return True
 
     def _path(self, sha256: str, ending: str) -> Path:
         return self._folder / sha256[:2] / f"{sha256}.{ending}"
@@ -168,4 +202,4 @@ def too_large() -> EngineError:
 
 
 def unknown_track(sha256: str) -> EngineError:
-    return EngineError("unknown_track", f"The engine doesn't have the track {sha256[:12]}…: upload it first.")
+    return EngineError("unknown_track", f"The engine doesn't have the track {sha256[:12]}…: upload it first.", tracks=[sha256])

@@ -6,7 +6,7 @@ from typing import Any
 
 from discord import app_commands
 
-from bot.commands import admin, continue_, crate, generate, help_, results
+from bot.commands import admin, continue_, crate, generate, help_, results, similar
 
 COMMANDS: list[app_commands.Command[Any, ..., Any] | app_commands.ContextMenu | app_commands.Group] = [
     generate.generate,
@@ -16,6 +16,8 @@ COMMANDS: list[app_commands.Command[Any, ..., Any] | app_commands.ContextMenu | 
     continue_.continue_message,
     crate.Crate(),
     crate.add_message,
+    similar.similar,
+    similar.similar_message,
     results.results,
     results.export,
     help_.help_,

@@ -1,14 +1,19 @@
-"""``/crate add``, ``/crate list``, ``/crate remove`` and "Add to crate": the guild's collection of tracks."""
+"""``/crate add``, ``list``, ``remove``, ``report`` and "Add to crate": the guild's collection of tracks.
+
+Not here: how a track gets in (``adding``), what is said of it (``crate_pages``).
+"""
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Any, Self
 
 import discord
 from discord import app_commands, ui
 
-from bot import pages, uploads
+from bot import adding, crate_pages, uploads
+from bot.answer import Answer
 from bot.errors import answering
 from bot.kit import Interaction
 from bot.limits import AUTOCOMPLETE_CHOICES, CHOICE_CHARACTERS, MODAL_FILES
@@ -21,7 +26,7 @@ from storage import Store, Track
 
 
 class Crate(app_commands.Group, name="crate", description="This server's collection of tracks"):
-    """The three subcommands."""
+    """The four subcommands."""
 
     @app_commands.command(name="add", description="Put tracks into the crate: attach some here, or leave all empty to choose up to 10")
     @app_commands.describe(track="An audio file", track2="Another", track3="Another", track4="Another", track5="Another")
@@ -56,10 +61,28 @@ class Crate(app_commands.Group, name="crate", description="This server's collect
         await store.tracks.remove(interaction.guild_id, found.id)
         name = plain(shorten(track_label(found), 120))
         await interaction.response.send_message(f"**{name}** is out of the crate, and will be forgotten.")
+        interaction.client.listening.catch_up()  # the engine forgets it too
 
     @remove.autocomplete("track")
     async def _suggest(self, interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
         return await suggest_tracks(interaction, typed)
+
+    @app_commands.command(name="report", description="What the crate is as a dataset: tempo, keys, lengths, and what would make it better")
+    async def report(self, interaction: Interaction) -> None:
+        assert interaction.guild_id is not None
+        if not await interaction.client.store.tracks.count(interaction.guild_id):
+            raise Refusal("The crate is empty: `/crate add` puts tracks in.")
+        await interaction.response.defer(thinking=True)
+        answer = Answer(interaction)
+        report = await interaction.client.listening.report(
+            interaction.guild_id, lambda working: answer.show(crate_pages.searching_line(working))
+        )
+        picture = report.picture.bytes()
+        words = crate_pages.report_description(report)
+        await answer.end(
+            None, [crate_pages.report_page(report)], lambda: [discord.File(io.BytesIO(picture), crate_pages.REPORT_NAME, description=words)]
+        )
+        interaction.client.listening.catch_up()  # what was heard for it is written down
 
 
 class AddModal(ui.Modal, title="Add to the crate"):
@@ -99,7 +122,7 @@ async def add_message(interaction: Interaction, message: discord.Message) -> Non
     take = await interaction.client.store.takes.by_message(interaction.guild_id, message.id)
     if take is not None and take.clip is not None:
         await interaction.response.defer(thinking=True)
-        await interaction.edit_original_response(content=await uploads.keep_clip(interaction, take))
+        await adding.show_kept(interaction, await uploads.keep_clip(interaction, take))
     else:
         await _add(interaction, uploads.audio_in(message))
 
@@ -132,21 +155,19 @@ def _choice(track: Track) -> str:
 
 
 async def _add(interaction: Interaction, files: list[discord.Attachment]) -> None:
-    for file in files[:1] if len(files) == 1 else ():
-        uploads.check(file)  # one bad file alone is refused in private
+    adding.check_first(files)
     await interaction.response.defer(thinking=True)
-    text = await uploads.add_all(interaction, files[:MODAL_FILES])
-    await interaction.edit_original_response(content=text)
+    await adding.add_files(interaction, files[:MODAL_FILES])
 
 
 async def _page(store: Store, guild_id: int, page: int) -> tuple[discord.Embed, discord.ui.View]:
     """One page of the crate and the buttons to turn it; a crate of one page has none."""
     total = await store.tracks.count(guild_id)
-    page = min(page, max(0, (total - 1) // pages.CRATE_PAGE))
-    tracks = await store.tracks.list(guild_id, limit=pages.CRATE_PAGE, offset=page * pages.CRATE_PAGE)
+    page = min(page, max(0, (total - 1) // crate_pages.CRATE_PAGE))
+    tracks = await store.tracks.list(guild_id, limit=crate_pages.CRATE_PAGE, offset=page * crate_pages.CRATE_PAGE)
     view = discord.ui.View(timeout=None)
-    if total <= pages.CRATE_PAGE:
-        return pages.crate_page(tracks, page=page, total=total), view
+    if total <= crate_pages.CRATE_PAGE:
+        return crate_pages.crate_page(tracks, page=page, total=total), view
     view.add_item(CratePage(max(0, page - 1), "back", disabled=page == 0))
-    view.add_item(CratePage(page + 1, "on", disabled=(page + 1) * pages.CRATE_PAGE >= total))
-    return pages.crate_page(tracks, page=page, total=total), view
+    view.add_item(CratePage(page + 1, "on", disabled=(page + 1) * crate_pages.CRATE_PAGE >= total))
+    return crate_pages.crate_page(tracks, page=page, total=total), view

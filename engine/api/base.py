@@ -64,3 +64,4 @@ class ErrorBody(Wire):
     code: ErrorCode
     message: str
     retry_after_s: float | None = None
+    tracks: list[Sha256] = Field(default_factory=list, description="with 'unknown_track': the tracks to upload")

@@ -35,7 +35,21 @@ from simcord.results import InteractionResult
 from bot.client import Composer
 from bot.refusal import Refusal
 from bot.settings import BotSettings
-from engine.api import CheckpointInfo, Done, GenerateRequest, Payload, Queued, TrackInfo
+from engine.api import (
+    Analysis,
+    AnalysisRequest,
+    CheckpointInfo,
+    Done,
+    GenerateRequest,
+    MusicalKey,
+    Payload,
+    Queued,
+    ReportRequest,
+    SimilarRequest,
+    Tempo,
+    TrackInfo,
+    Working,
+)
 from engine.client import EngineClient, EngineError
 from storage import Clip, Store, Take, open_store
 
@@ -211,9 +225,19 @@ def engine_url(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 class PatientClient(EngineClient):
-    """The real client; SimCord is told that the engine's answers come from outside, so a test can go on while a take runs."""
+    """The real client; SimCord is told that the engine's answers come from outside, so a test can go on while a take runs.
+
+    ``listens``: so do analyses, for an engine that really listens.
+    """
 
     env: Env
+    listens = False
+
+    async def _call(self, method: str, path: str, **how: Any) -> tuple[int, bytes]:
+        call = super()._call(method, path, **how)
+        if not self.listens or path not in ("/v1/analyses", "/v1/reports", "/v1/similar"):
+            return await call
+        return await self.env.external_wait(call, reason="the engine listens")  # type: ignore[no-any-return]
 
     async def generate(self, request: GenerateRequest) -> Any:
         async with aclosing(super().generate(request)) as events:
@@ -236,6 +260,13 @@ class Scripted:
     requests: list[GenerateRequest] = field(default_factory=list)
     tracks: dict[str, bytes] = field(default_factory=dict)
     track_seconds: float = 10.0
+    heard: dict[str, Any] = field(default_factory=dict)
+    """What an analysis of a track says beside ``an_analysis``, by SHA-256; an exception is what goes wrong with it."""
+    answers: dict[str, Any] = field(default_factory=dict)
+    """What ``/v1/reports`` and ``/v1/similar`` say; a list is said one after the other."""
+    asked: list[Any] = field(default_factory=list)
+    """Requests for analyses, reports and similar tracks."""
+    forgotten: list[str] = field(default_factory=list)
     left: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a client went away before its take was done."""
 
@@ -266,6 +297,36 @@ class Scripted:
         self.tracks[request.match_info["sha256"]] = data
         return self._info(request.match_info["sha256"])
 
+    async def delete(self, request: web.Request) -> web.Response:
+        self.forgotten.append(request.match_info["sha256"])
+        return web.Response(status=204 if self.tracks.pop(request.match_info["sha256"], None) else 404)
+
+    async def analyse(self, request: web.Request) -> web.Response:
+        wanted = AnalysisRequest.model_validate_json(await request.read())
+        self.asked.append(wanted)
+        if missing := [wanted.track] if wanted.track not in self.tracks else []:
+            return _unknown(missing)
+        changes = self.heard.get(wanted.track, {})
+        if isinstance(changes, EngineError):
+            return web.json_response({"code": changes.code, "message": changes.message}, status=422)
+        return _wire(an_analysis(wanted.track, **changes))
+
+    async def report(self, request: web.Request) -> web.Response:
+        wanted = ReportRequest.model_validate_json(await request.read())
+        self.asked.append(wanted)
+        return self._answer("report", [track.sha256 for track in wanted.tracks])
+
+    async def similar(self, request: web.Request) -> web.Response:
+        wanted = SimilarRequest.model_validate_json(await request.read())
+        self.asked.append(wanted)
+        return self._answer("similar", [wanted.track, *wanted.candidates])
+
+    def _answer(self, name: str, tracks: list[str]) -> web.Response:
+        if missing := [sha256 for sha256 in tracks if sha256 not in self.tracks]:
+            return _unknown(missing)
+        answer = self.answers[name]
+        return _wire(answer.pop(0) if isinstance(answer, list) else answer)
+
     async def get(self, request: web.Request) -> web.Response:
         sha256 = request.match_info["sha256"]
         return (
@@ -286,6 +347,33 @@ class Scripted:
             for n, name in enumerate(("pocket", "alice"))
         ]
         return web.json_response({"checkpoints": [point.model_dump() for point in points]})
+
+
+def _wire(answer: Any) -> web.Response:
+    return web.Response(text=answer.model_dump_json(), content_type="application/json", status=202 if isinstance(answer, Working) else 200)
+
+
+def _unknown(missing: list[str]) -> web.Response:
+    return web.json_response({"code": "unknown_track", "message": "upload first", "tracks": missing}, status=404)
+
+
+def an_analysis(sha256: str, **changes: Any) -> Analysis:
+    """What a scripted engine hears in a track."""
+    fields: dict[str, Any] = {
+        "sha256": sha256,
+        "version": 1,
+        "duration_s": 372.0,
+        "heard_s": 372.0,
+        "tempo": Tempo(bpm=128.0, downbeat_s=0.0, steady=True, confidence=0.9, source="detected"),
+        "key": MusicalKey(name="A minor", camelot="8A", confidence=0.5, source="detected"),
+        "lufs": -8.1,
+        "peak_dbfs": -0.1,
+        "clipped_share": 0.0,
+        "silence_s": 0.0,
+        "sections": [],
+        "picture": Payload.of(b"\x89PNG" + sha256.encode(), "image/png", "png"),
+    }
+    return Analysis(**fields | changes)
 
 
 def a_clip(**changes: Any) -> Done:
@@ -323,6 +411,10 @@ async def scripted() -> AsyncIterator[Scripted]:
             web.post("/v1/takes", engine.post),
             web.get("/v1/tracks/{sha256}", engine.get),
             web.put("/v1/tracks/{sha256}", engine.put),
+            web.delete("/v1/tracks/{sha256}", engine.delete),
+            web.post("/v1/analyses", engine.analyse),
+            web.post("/v1/reports", engine.report),
+            web.post("/v1/similar", engine.similar),
             web.get("/v1/checkpoints", engine.checkpoints),
         ]
     )
@@ -352,7 +444,9 @@ def engine(request: pytest.FixtureRequest) -> EngineClient:
     if "scripted" in request.fixturenames:
         return PatientClient(request.getfixturevalue("scripted").url, silence_s=24 * 3600)  # of this world's time, which a test may advance
     if "engine_url" in request.fixturenames:
-        return EngineClient(request.getfixturevalue("engine_url"))
+        client = PatientClient(request.getfixturevalue("engine_url"), silence_s=24 * 3600)
+        client.listens = True
+        return client
     return EngineClient("http://127.0.0.1:9")  # the discard port: nobody answers
 
 

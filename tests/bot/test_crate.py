@@ -1,28 +1,117 @@
-"""The crate: tracks in, tracks out, and nobody else's."""
+"""The crate: tracks in, each with its card; tracks out; and nobody else's."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
 
 from bot.commands.crate import find_track
 from bot.refusal import Refusal
-from engine.api import MAX_TRACK_BYTES
+from engine.api import MAX_TRACK_BYTES, Payload, Report, ReportRequest, SameRecording, Working
+from engine.client import EngineError
 
 
 async def test_attachments_go_in_once_and_each_bad_one_says_why(world: Any, engine_url: str, track: bytes) -> None:
     added = await world.alice.slash(
         world.lab, "crate add", track=("Alice - Nacht.flac", track), track2=("notes.mp3", b"not audio at all\n" * 99)
     )
+    await world.until(lambda: world.last().embeds, "the card")
     lines = world.said(added).splitlines()
     assert lines[0] == "📦 **Alice - Nacht** is in the crate: 4 s, 32 kHz, mono, flac."
     assert lines[1].startswith("⚠️ **notes.mp3**: ")
+    (card,) = world.last().embeds
+    assert card.title == "Alice - Nacht"
+    assert "**120.0 BPM** · " in card.description and " · 4 s · " in card.description
+    (picture,) = world.last().attachments
+    assert picture.filename == "card-1.png" and (await picture.read()).startswith(b"\x89PNG")
     again = await world.bob.slash(world.lab, "crate add", track=("other name.flac", track))
+    await world.until(lambda: world.last().embeds, "the card again")
     assert "is in the crate already" in world.said(again)
     (kept,) = await world.store.tracks.list(world.guild.id)
     assert await world.store.blobs.get(kept.sha256) == track
     assert (kept.member_id, kept.codec) == (world.alice.id, "flac")
+    assert kept.heard.bpm == pytest.approx(120, abs=0.1) and kept.heard.bpm_source == "detected"
+
+
+async def test_each_track_has_its_card_and_the_list_says_what_was_heard(world: Any, scripted: Any) -> None:
+    a, b = hash_of(b"a"), hash_of(b"b")
+    scripted.heard[a] = {"tempo": {"bpm": 129.96, "downbeat_s": 0.1, "steady": True, "confidence": 1.0, "source": "tag"}}
+    scripted.heard[b] = {"tempo": None, "key": None, "clipped_share": 0.02, "same_as": [SameRecording(sha256=a, likeness=0.99)]}
+    added = await world.alice.slash(world.lab, "crate add", track=("Nacht.mp3", b"a"), track2=("Nacht 2.mp3", b"b"))
+    first, second = added.response.embeds
+    assert first.description == "**130.0 BPM** (the file's own tag) · **8A** A minor · 6:12 · −8.1 LUFS"
+    assert second.description.splitlines() == [
+        "no beat · no clear key · 6:12 · −8.1 LUFS",
+        "♻️ The same recording as **Nacht**.",
+        "⚠️ 2.0 % of it is clipped: a cleaner copy would teach more.",
+    ]
+    assert [file.filename for file in added.response.attachments] == ["card-1.png", "card-2.png"]
+    assert [asked.among for asked in scripted.asked] == [[b], [a]]
+    listed = world.said(await world.bob.slash(world.lab, "crate list"))
+    assert "1\\. **Nacht 2** · no beat · no clear key · 10 s" in listed
+    assert "2\\. **Nacht** · 130.0 BPM 🏷️ · 8A (A minor) · 10 s" in listed
+    assert "🏷️ from the file's own tags" in listed
+
+
+async def test_a_twin_in_another_server_is_not_named(world: Any, scripted: Any) -> None:
+    elsewhere = world.env.create_guild("Elsewhere")
+    foreign = await add(world, elsewhere.id, "Secret")
+    scripted.heard[hash_of(b"a")] = {"same_as": [SameRecording(sha256=foreign.sha256, likeness=1.0)]}
+    added = await world.alice.slash(world.lab, "crate add", track=("a.mp3", b"a"))
+    assert scripted.asked[-1].among == [], "the engine is not even told of it"
+    assert "same recording" not in world.said(added)
+
+
+async def test_a_track_that_cannot_be_listened_to_stays_and_says_why(world: Any, scripted: Any) -> None:
+    scripted.heard[hash_of(b"a")] = EngineError("bad_audio", "It took too long to listen to the track: it may be damaged.")
+    added = await world.alice.slash(world.lab, "crate add", track=("a.mp3", b"a"), track2=("b.mp3", b"b"))
+    assert "📦 **a** is in the crate" in world.said(added)
+    assert "⚠️ It could not be listened to: It took too long to listen to the track" in world.said(added)
+    assert [embed.title for embed in added.response.embeds] == ["b"]
+
+
+async def test_what_was_not_listened_to_is_after_a_restart(world: Any, scripted: Any) -> None:
+    """A bot that was killed in the middle has the track and not what was heard in it; the engine may have lost the bytes."""
+    track = await add(world, world.guild.id, "Nacht")
+    assert "Not all of these have been listened to yet." in world.said(await world.alice.slash(world.lab, "crate list"))
+    await world.restart()
+
+    async def heard() -> bool:
+        found = await world.store.tracks.get(world.guild.id, track.id)
+        return found.heard is not None
+
+    await world.until(heard, "listened to")
+    assert scripted.tracks == {track.sha256: b"Nacht"}
+
+
+async def test_the_engine_forgets_what_the_last_crate_lets_go(world: Any, scripted: Any) -> None:
+    await world.alice.slash(world.lab, "crate add", track=("a.mp3", b"a"))
+    elsewhere = world.env.create_guild("Elsewhere")
+    same = await add(world, elsewhere.id, "a")
+    await world.alice.slash(world.lab, "crate remove", track="a")
+    assert scripted.forgotten == [], "another server still has it"
+    await world.store.tracks.remove(elsewhere.id, same.id)
+    await world.restart()
+    await world.until(lambda: scripted.forgotten, "forgotten")
+    assert scripted.forgotten == [hash_of(b"a")] and scripted.tracks == {}
+    assert await world.store.database.all("SELECT * FROM analyses") == []
+
+
+async def test_the_report_is_a_picture_and_advice_about_this_servers_tracks(world: Any, scripted: Any, report: Any) -> None:
+    empty = await world.alice.slash(world.lab, "crate report")
+    assert empty.ephemeral and "The crate is empty" in world.said(empty)
+    track = await add(world, world.guild.id, "Nacht")
+    await add(world, world.env.create_guild("Elsewhere").id, "Secret")
+    scripted.answers["report"] = [Working(done=0, of=1), report(["Add tracks: 10 are the least worth training on."])]
+    posted = await world.bob.slash(world.lab, "crate report")
+    said = world.said(posted)
+    assert "One track, 0.1 hours." in said and "• Add tracks: 10 are the least worth training on." in said
+    assert [file.filename for file in posted.response.attachments] == ["report.png"]
+    asked = [one for one in scripted.asked if isinstance(one, ReportRequest)]
+    assert [(one.sha256, one.title) for one in asked[-1].tracks] == [(track.sha256, "Alice – Nacht")]
+    assert scripted.tracks[track.sha256] == b"Nacht", "what the engine lacked was sent"
 
 
 async def test_without_attachments_a_modal_takes_up_to_ten(world: Any, scripted: Any) -> None:
@@ -133,3 +222,15 @@ async def add(world: Any, guild_id: int, title: str) -> Any:
         codec="mp3",
         size_bytes=len(title),
     )
+
+
+def hash_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def report() -> Any:
+    def make(advice: list[str]) -> Report:
+        return Report(text="One track, 0.1 hours.", advice=advice, picture=Payload.of(b"\x89PNG", "image/png", "png"), tracks=1)
+
+    return make

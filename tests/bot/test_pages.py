@@ -56,6 +56,8 @@ async def test_help_explains_the_whole_thing_on_one_screen(world: Any) -> None:
         "/continue",
         "/surprise",
         "/crate add",
+        "/crate report",
+        "/similar",
         "/queue",
         "/results",
         "/export",
@@ -123,6 +125,7 @@ async def test_every_command_is_for_servers_only_and_none_needs_a_privileged_int
     commands = await world.bot.tree.fetch_commands()
     assert {command.name for command in commands} == {
         "generate", "surprise", "queue", "continue", "Continue this track", "crate", "Add to crate",
+        "similar", "Similar tracks",
         "results", "export", "help", "status", "settings",
     }  # fmt: skip
     for command in (*world.bot.tree.get_commands(),):
