@@ -36,25 +36,36 @@ def test_length_tempo_and_downbeats_are_exact(tracks: dict[str, Track], manner: 
     assert np.isfinite(track.samples).all()
 
 
-@pytest.mark.parametrize("manner", TRAINING_MANNERS)  # industrial's drone and scrap cover its kick
+@pytest.mark.parametrize("manner", MANNERS)
 def test_the_kick_stands_on_its_steps_of_its_bars(tracks: dict[str, Track], manner: str) -> None:
     track = tracks[manner]
     step_hops = track.beat_frames * FRAME_SAMPLES / 160 / 4
     assert track.kick_steps == (0, 4, 8, 12) or manner == "breakbeat"
-    rises = onsets(track.samples, high_hz=120)
+    (rises,) = onsets(track.samples)
     for bar in track.kick_bars:
         for step in track.kick_steps:
             at = round((16 * bar + step) * step_hops)
             nearby = rises[max(0, at - 4) : at + 5].max()
-            assert nearby > np.quantile(rises, 0.8), f"no kick in bar {bar}, step {step}"
+            assert nearby > np.quantile(rises, 0.9), f"no kick in bar {bar}, step {step}"
 
 
-def test_its_own_beat_is_measured_as_what_it_is(tracks: dict[str, Track]) -> None:
-    for manner, track in tracks.items():
-        if len(track.kick_bars) >= 5 and track.kick_steps == (0, 4, 8, 12):
-            found = beat(track.samples, track.bpm)
-            assert found.hit, f"{manner}: {found} for {track.bpm}"
-            assert found.periodicity > 0.2  # six bars, among them an intro
+@pytest.mark.parametrize("manner", MANNERS)
+def test_its_own_beat_is_measured_as_what_it_is(tracks: dict[str, Track], manner: str) -> None:
+    track = tracks[manner]
+    found = beat(track.samples, track.bpm, broken=manner == "breakbeat")
+    assert found.hit, f"{found} for {track.bpm}"
+    if manner != "breakbeat" and len(track.kick_bars) >= 5:
+        assert found.periodicity > 0.35
+
+
+def test_half_the_kicks_are_half_the_tempo() -> None:
+    rng = np.random.default_rng(0)
+    thump = (np.sin(2 * np.pi * 50 * np.arange(3200) / SAMPLE_RATE) * np.exp(-np.arange(3200) / 900)).astype(np.float32)
+    clip = (0.001 * rng.standard_normal(10 * SAMPLE_RATE)).astype(np.float32)
+    for at in range(0, len(clip) - 3200, 2 * 23 * FRAME_SAMPLES):  # 65.2 BPM
+        clip[at : at + 3200] += thump
+    found = beat(clip, 130.4)
+    assert found.octave == -1 and not found.hit
 
 
 def test_noise_has_no_beat() -> None:
