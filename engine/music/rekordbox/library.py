@@ -124,7 +124,7 @@ class Library:
                 apart = len({playlist.full_name for playlist in found}) > 1
                 what = f"name one of {_listed(found)}" if apart else "rename one in rekordbox, and export again"
                 raise LibraryError(f"Several playlists are called {_quoted(wanted)}: {what}.")
-        raise LibraryError(f"There is no playlist {_quoted(wanted)}. {self._instead(wanted)}")
+        raise LibraryError(self._instead(wanted))
 
     def analysis(self, track_id: int) -> DjAnalysis | None:
         """The DJ's own grid and cues of a track; None where the library brings none. A damaged analysis says so in its ``problems``."""
@@ -137,7 +137,7 @@ class Library:
             return DjAnalysis(grid=spread(marks.tempos, track.duration_s or 0.0), cues=marks.cues, audio_path=track.path)
         if track.analysis_path is None:
             return None
-        for name in (track.analysis_path, str(PurePosixPath(track.analysis_path).with_suffix(".EXT"))):
+        for name in (track.analysis_path, f"{track.analysis_path.removesuffix('.DAT')}.EXT"):
             found = inside(self.root, name)
             if found is not None:
                 try:
@@ -174,12 +174,14 @@ class Library:
         folder = next((known for known in self.folders if low in {known.casefold(), known.rpartition("/")[2].casefold()}), None)
         if folder is not None:
             in_it = [playlist for playlist in self.playlists if playlist.full_name.startswith(f"{folder}/")]
-            return f"{_quoted(folder)} is a folder: name one of its playlists, {_listed(in_it)}." if in_it else "It is an empty folder."
+            what = f"a folder: name one of its playlists, {_listed(in_it)}" if in_it else "an empty folder"
+            return f"{_quoted(folder)} is {what}."
         names = {playlist.name[:80].casefold(): playlist for playlist in self.playlists[:_MOST_COMPARED]}
         low = low[:80]
         near = [names[name] for name in names if low and (low in name or name in low)][:_NEAR]
         near += [names[name] for name in difflib.get_close_matches(low, names, n=_NEAR, cutoff=0.5) if names[name] not in near]
-        return f"Did you mean {_listed(near[:_NEAR], 'or')}?" if near else f"It has {_listed(self.playlists)}."
+        instead = f"Did you mean {_listed(near[:_NEAR], 'or')}?" if near else f"It has {_listed(self.playlists)}."
+        return f"There is no playlist {_quoted(wanted)} in this library. {instead}"
 
 
 def inside(root: Path, path: str) -> Path | None:

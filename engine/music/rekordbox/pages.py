@@ -106,11 +106,12 @@ class PageFile:
         for page_bytes in dict.fromkeys((said, USUAL_PAGE_BYTES)):
             if not 512 <= page_bytes <= 65536 or page_bytes & (page_bytes - 1):
                 continue
-            second = self._at(page_bytes, 8)
-            if second[4:8] == b"\x01\0\0\0" or (page_bytes == said and zero == 0):
+            if self._at(page_bytes, 8)[4:8] == b"\x01\0\0\0":  # the first page after it says that it is
                 if page_bytes != said:
                     self._problems.add(f"export.pdb says pages of {said:,} bytes and has pages of {page_bytes:,}.")
                 return page_bytes
+        if said == USUAL_PAGE_BYTES and zero == 0:
+            return said
         raise LibraryError(
             "This is not a rekordbox export.pdb, or its beginning is destroyed. Export to the stick again in rekordbox, "
             "or export the collection as XML and name that file."
