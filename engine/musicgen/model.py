@@ -191,7 +191,7 @@ class LanguageModel(nn.Module):
 
     def forward(self, sequence: Tensor, text: Tensor, mask: Tensor | None = None) -> Tensor:
         """Whole sequences ``(B, K, S)`` under text states ``(B, L, C)`` and mask ``(B, L)`` -> logits ``(B, K, S, card)``."""
-        return self._logits(self._trunk(sequence, self.attend_to(text, mask), None, 0))
+        return self.logits_of(self.states(sequence, self.attend_to(text, mask), None, 0))
 
     def attend_to(self, text: Tensor, mask: Tensor | None = None) -> CrossAttention:
         """Text states ``(B, L, C)`` and mask ``(B, L)``, 0 where there is no text -> keys and values for every layer."""
@@ -208,7 +208,7 @@ class LanguageModel(nn.Module):
         config = self.config
         shape = (text.shape[0], config.num_heads, capacity, config.width // config.num_heads)
         caches = [KVCache(*shape, device=self.device, dtype=self.dtype) for _ in self.layers]
-        self._positions_to(capacity)
+        self.positions_to(capacity)
         return DecodingState(caches, self.attend_to(text, mask), capacity)
 
     def prefill(self, sequence: Tensor, state: DecodingState) -> Tensor:
@@ -223,15 +223,15 @@ class LanguageModel(nn.Module):
     def _advance(self, sequence: Tensor, state: DecodingState) -> Tensor:
         steps = sequence.shape[2]
         assert state.steps + steps <= state.capacity, f"{state.steps} + {steps} steps in a cache of {state.capacity}"
-        x = self._trunk(sequence, state.text, state.caches, state.steps, rows=state.rows)  # (B, S, C)
+        x = self.states(sequence, state.text, state.caches, state.steps, rows=state.rows)  # (B, S, C)
         state.steps += steps
-        return self._logits(x[:, -1:])[:, :, 0]  # (B, K, card)
+        return self.logits_of(x[:, -1:])[:, :, 0]  # (B, K, card)
 
-    def _trunk(
+    def states(
         self, sequence: Tensor, text: CrossAttention, caches: Sequence[KVCache] | None, start: int, *, rows: int | None = None
     ) -> Tensor:
         S = sequence.shape[2]
-        x = self._embed(sequence) + self._positions_to(start + S)[start : start + S]  # (B or 1, S, C)
+        x = self._embed(sequence) + self.positions_to(start + S)[start : start + S]  # (B or 1, S, C)
         if rows is not None:
             x = x.expand(rows, -1, -1)  # (B, S, C)
         for index, layer in enumerate(self.layers):
@@ -248,11 +248,11 @@ class LanguageModel(nn.Module):
         x = self.embeddings(sequence + offsets).sum(dim=1)  # (B, K, S, C) -> (B, S, C)
         return x * self.config.embedding_scale if self.config.embedding_scale != 1.0 else x
 
-    def _logits(self, x: Tensor) -> Tensor:
+    def logits_of(self, x: Tensor) -> Tensor:
         B, S, _ = x.shape
         return self.heads(x).view(B, S, self.config.num_codebooks, self.config.card).transpose(1, 2)  # (B, K, S, card)
 
-    def _positions_to(self, steps: int) -> Tensor:
+    def positions_to(self, steps: int) -> Tensor:
         """Sinusoids ``(≥ steps, C)``: cosines, then sines, as in tensor2tensor and both references. Grown by doubling."""
         table = self._positions
         if table is None or table.shape[0] < steps or table.device != self.device or table.dtype != self.dtype:
