@@ -85,10 +85,7 @@ class PageFile:
 
         ``name`` is for problems; ``row_bytes`` is the least that a row takes.
         """
-        table = self.tables.get(kind)
-        if table is None:
-            return
-        for page in self._chain(table, kind, name):
+        for page in self._chain(kind, name):
             most -= yield from self._rows_of(page, name, row_bytes)
             if most < 0:
                 self._problems.add(f"{name}: more rows than any real export has. The table's other pages are left out.")
@@ -133,9 +130,15 @@ class PageFile:
         data = self._at(number * self.page_bytes, self.page_bytes)
         return data if len(data) == self.page_bytes else None
 
-    def _chain(self, table: Table, kind: int, name: str) -> Iterator[Page]:
+    def _chain(self, kind: int, name: str) -> Iterator[Page]:
         """Pages from first to last. Where the chain is broken, the rest of the table is found by what pages say of themselves."""
         seen = bytearray(self.page_count)
+        table = self.tables.get(kind)
+        if table is None:
+            for page in self._loose(seen, kind, name):
+                self._problems.add(f"{name}: missing in the list of tables. Its pages are read where they can be told.")
+                yield page
+            return
         number, before = table.first_page, 0
         while True:
             where = f"page {before} leads to page {number}" if before else f"it begins at page {number}"
@@ -156,6 +159,9 @@ class PageFile:
                 return
             number, before = following, number
         self._problems.add(f"{name}: {broken}. The table's other pages are read where they can be told.")
+        yield from self._loose(seen, kind, name)
+
+    def _loose(self, seen: bytearray, kind: int, name: str) -> Iterator[Page]:
         for number in range(1, self.page_count):
             if seen[number]:
                 continue

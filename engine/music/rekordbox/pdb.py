@@ -60,12 +60,12 @@ class _Export:
         self._pages, self._problems = pages, problems
 
     def library(self, path: Path, root: Path) -> Library:
-        if rows.TRACKS not in self._pages.tables:
+        tracks = self._tracks()
+        if not tracks and rows.TRACKS not in self._pages.tables:
             raise LibraryError(
                 f"{path.name} lists no tracks: it is another database than export.pdb, or its beginning is destroyed. "
                 "Export to the stick again in rekordbox."
             )
-        tracks = self._tracks()
         playlists, folders = self._playlists(tracks)
         return Library(
             tracks=tracks,

@@ -476,6 +476,14 @@ def test_a_damaged_header_costs_nothing(damaged: Any, at: int, number: int) -> N
     assert library.playlists[0].track_ids == tuple(without())
 
 
+@pytest.mark.parametrize(("at", "number"), [(8, 0), (8, 1), (28, 77)])
+def test_tables_that_the_header_does_not_list_are_found(damaged: Any, at: int, number: int) -> None:
+    library = damaged(lambda export: put(export, at, number))
+    assert sorted(library.tracks) == without()
+    assert library.playlists[0].track_ids == tuple(without())
+    assert any("missing in the list of tables" in problem for problem in library.problems)
+
+
 def test_a_count_too_large_for_the_page_is_not_believed(pdb: Any, damaged: Any) -> None:
     page = pdb.chains[TRACKS][1]
     library = damaged(lambda export: put(export, page * 4096 + 24, 0x1FFF, form="<H"))
