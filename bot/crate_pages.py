@@ -113,8 +113,8 @@ def card_description(track: Track, analysis: Analysis) -> str:
 
 
 def report_page(report: Report) -> discord.Embed:
-    advice = "\n".join(f"• {line}" for line in report.advice)
-    parts = [report.text.strip(), f"**What would make it better**\n{advice}" if advice else ""]
+    advice = "\n".join(f"• {plain(line)}" for line in report.advice)
+    parts = [f"```\n{report.text.strip().replace('`', 'ˋ')}\n```", f"**What would make it better**\n{advice}" if advice else ""]
     if left := len(report.not_heard):
         parts.append(f"⚠️ {plural(left, 'track')} can't be listened to, and {'is' if left == 1 else 'are'} left out.")
     text = "\n\n".join(part for part in parts if part)

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from bot.uploads import track_label
+from bot.uploads import spoken_name
 from engine.api import MAX_CRATE_TRACKS, Analysis, AnalysisRequest, CrateTrack, Report, ReportRequest, Similar, SimilarRequest, Working
 from engine.client import EngineClient, EngineError, EngineUnreachable
 from storage import BlobMissing, Heard, Store, Track
@@ -41,7 +41,12 @@ class Listening:
     async def report(self, guild_id: int, told: Told | None = None) -> Report:
         """The crate as a dataset. There is at least one track. Raises EngineError, BlobMissing."""
         tracks = await self._store.tracks.list(guild_id, limit=MAX_CRATE_TRACKS)
-        named = [CrateTrack(sha256=track.sha256, title=track_label(track)[:300], artist=None) for track in tracks]
+        named = [
+            CrateTrack(
+                sha256=track.sha256, title=(track.title or spoken_name(track.filename))[:300], artist=(track.artist or "")[:300] or None
+            )
+            for track in tracks
+        ]
         return await self._engine.report(ReportRequest(tracks=named), self._store.blobs.get, told)
 
     async def similar(self, guild_id: int, sha256: str, bytes_of: BytesOf | None = None, told: Told | None = None) -> Similar:

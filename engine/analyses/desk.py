@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
+import json
 import logging
 import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, Literal
 
 from engine.analyses.kept import Heard, Kept
-from engine.analyses.workers import BACKGROUND, URGENT, Unavailable, Workers
+from engine.analyses.workers import BACKGROUND, QUICK, URGENT, Unavailable, Workers
 from engine.api import (
     WORK_ANSWER_S,
     Analysis,
@@ -48,6 +50,8 @@ MAX_WAITING = 64
 """Tracks that may wait to be heard; more are refused with 503 and Retry-After."""
 SAME_LENGTH_S = 20.0
 """Copies of one recording differ in length by less: an encoder's padding, silence cut from the ends."""
+KEEP_ANSWER_S = 60.0
+"""How long an answer that came too late waits to be fetched, in seconds."""
 
 
 class Analyses:
@@ -58,13 +62,15 @@ class Analyses:
         self._kept = Kept(tracks)
         self._workers = Workers(number)
         self._under_way: dict[tuple[Kind, str], asyncio.Task[None]] = {}
+        self._asked: dict[str, asyncio.Task[dict[str, Any]]] = {}
+        """Answers that are worked out of what was heard, until they are fetched."""
         self._unusable: dict[tuple[Kind, str], EngineError] = {}
         """Tracks that can't be heard, whatever is tried: not tried again in this run."""
 
     async def stop(self) -> None:
         """What is under way is lost, and heard again when it is asked for. May be called twice."""
         await self._workers.stop()
-        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+        await asyncio.gather(*self._under_way.values(), *self._asked.values(), return_exceptions=True)
 
     def forget(self, sha256: str) -> None:
         """The track is gone; what is under way for it will be kept nowhere."""
@@ -86,49 +92,47 @@ class Analyses:
         sha256 = request.track
         info = await asyncio.to_thread(self._tracks.find, sha256)
         heard = await asyncio.to_thread(self._kept.heard, sha256)
+        deadline = _deadline()
         if heard is None:
             if ("analyse", sha256) not in self._under_way and self._workers.waiting >= MAX_WAITING:
                 raise EngineError("queue_full", "The engine has many tracks to listen to: ask again in a while.", 30.0)
-            if left := await self._listen("analyse", [sha256], _deadline()):
+            if left := await self._listen("analyse", [sha256], deadline):
                 return Working(done=0, of=len(left), waiting=self._workers.waiting)
             if error := self._unusable.get(("analyse", sha256)):
                 raise error
             heard = await asyncio.to_thread(self._kept.heard, sha256)
             if heard is None:
                 raise unknown_track(sha256)  # forgotten while it was listened to
-        same, not_compared = await self._same(info, heard.record, [other for other in request.among if other != sha256])
+        compared = await self._same(info, heard.record, [other for other in request.among if other != sha256], deadline)
+        if compared is None:
+            return Working(done=0, of=1, waiting=self._workers.waiting)
         await self._later("embed", sha256)
-        return _analysis(info, heard, same, not_compared)
+        return _analysis(info, heard, *compared)
 
     async def report(self, request: ReportRequest) -> Report | Working:
         """What a crate is as a dataset. Raises EngineError."""
+        deadline = _deadline()
         tracks = list({track.sha256: track for track in request.tracks}.values())
         await self._require([track.sha256 for track in tracks])
-        working, _ = await self._heard([track.sha256 for track in tracks], sounds=False)
+        working, _ = await self._heard([track.sha256 for track in tracks], deadline, sounds=False)
         if working:
             return working
-        not_heard = [track.sha256 for track in tracks if ("analyse", track.sha256) in self._unusable]
-        told = [
-            {**track.model_dump(), "path": str(self._kept.path_of_record(track.sha256))}
-            for track in tracks
-            if track.sha256 not in not_heard
-        ]
+        bad = {track.sha256: error.message for track in tracks if (error := self._unusable.get(("analyse", track.sha256)))}
+        told = [{**track.model_dump(), "path": str(self._kept.path_of_record(track.sha256))} for track in tracks if track.sha256 not in bad]
         if not told:
             raise EngineError("bad_audio", "None of these tracks can be listened to: export them anew, as MP3, WAV or FLAC.")
-        done = await self._workers.run("report", tracks=told)
-        return Report(
-            text=done["text"],
-            advice=done["advice"],
-            picture=Payload.of(base64.b64decode(done["picture"]), "image/png", "png"),
-            tracks=len(told),
-            not_heard=not_heard,
-        )
+        done = await self._work_out(URGENT, deadline, "report", tracks=told, unreadable=list(bad.values()))
+        if done is None:
+            return Working(done=len(tracks), of=len(tracks), waiting=self._workers.waiting)
+        picture = Payload.of(base64.b64decode(done["picture"]), "image/png", "png")
+        return Report(text=done["text"], advice=done["advice"], picture=picture, tracks=done["tracks"], not_heard=list(bad))
 
     async def similar(self, request: SimilarRequest) -> Similar | Working:
         """Which candidates go with the track. Raises EngineError."""
+        deadline = _deadline()
         candidates = [sha256 for sha256 in dict.fromkeys(request.candidates) if sha256 != request.track]
         await self._require([request.track, *candidates])
-        working, note = await self._heard([request.track, *candidates], sounds=True)
+        working, note = await self._heard([request.track, *candidates], deadline, sounds=True)
         if working:
             return working
         if error := self._unusable.get(("analyse", request.track)):
@@ -138,7 +142,11 @@ class Analyses:
         record = await asyncio.to_thread(self._kept.record, request.track)
         if record is None:
             raise unknown_track(request.track)
-        same, _ = await self._same(self._tracks.find(request.track), record, heard)
+        info = await asyncio.to_thread(self._tracks.find, request.track)
+        compared = await self._same(info, record, heard, deadline)
+        if compared is None:
+            return Working(done=len(heard), of=1 + len(candidates), waiting=self._workers.waiting)
+        same = compared[0]
         return await asyncio.to_thread(self._match, request, [other for other in heard if other not in same], list(same), not_heard, note)
 
     def _match(self, request: SimilarRequest, heard: list[str], same: list[str], not_heard: list[str], note: str | None) -> Similar:
@@ -168,9 +176,8 @@ class Analyses:
             some = f"{len(missing)} of these tracks" if len(tracks) > 1 else "this track"
             raise EngineError("unknown_track", f"The engine doesn't have {some}: upload first.", tracks=missing)
 
-    async def _heard(self, tracks: list[str], *, sounds: bool) -> tuple[Working | None, str | None]:
+    async def _heard(self, tracks: list[str], deadline: float, *, sounds: bool) -> tuple[Working | None, str | None]:
         """Has all of ``tracks`` analysed (and, for ``sounds``, embedded). What is left to be asked again, and what is not installed."""
-        deadline = _deadline()
         left = await self._listen("analyse", tracks, deadline)
         note: str | None = None
         if sounds and not left:
@@ -194,7 +201,7 @@ class Analyses:
             while pending and len(running) <= self._workers.number:
                 sha256 = pending.pop(0)
                 running[self._ensure(kind, sha256, URGENT)] = sha256
-            finished, _ = await asyncio.wait(running, timeout=deadline - time.monotonic(), return_when=asyncio.FIRST_COMPLETED)
+            finished, _ = await asyncio.wait(running, timeout=max(0.0, deadline - time.monotonic()), return_when=asyncio.FIRST_COMPLETED)
             if not finished:
                 return [*running.values(), *pending]
             for task in finished:
@@ -252,8 +259,10 @@ class Analyses:
             self._unusable[kind, sha256] = error
             return None
 
-    async def _same(self, info: TrackInfo, record: dict[str, Any], among: Sequence[str]) -> tuple[dict[str, float], int]:
-        """Which of ``among`` are the same recording, with how like they are; and how many could not be compared."""
+    async def _same(
+        self, info: TrackInfo, record: dict[str, Any], among: Sequence[str], deadline: float
+    ) -> tuple[dict[str, float], int] | None:
+        """Which of ``among`` are the same recording, with how like they are; and how many could not be compared. None: not done yet."""
 
         def worth() -> tuple[dict[str, str], int]:
             paths: dict[str, str] = {}
@@ -272,8 +281,26 @@ class Analyses:
         paths, unheard = await asyncio.to_thread(worth)
         if not paths:
             return {}, unheard
-        found = await self._workers.run("compare", record=record, others=paths)
-        return dict(sorted(found["same"].items(), key=lambda item: -item[1])), unheard
+        found = await self._work_out(QUICK, deadline, "compare", record=record, others=paths)
+        return None if found is None else (dict(sorted(found["same"].items(), key=lambda item: -item[1])), unheard)
+
+    async def _work_out(self, priority: int, deadline: float, do: str, **arguments: Any) -> dict[str, Any] | None:
+        """What a job makes of what was heard. None: not done by the deadline; asked again, the same job goes on."""
+        name = hashlib.sha256(json.dumps([do, arguments], sort_keys=True).encode()).hexdigest()
+        task = self._asked.get(name)
+        if task is None:
+            task = self._asked[name] = asyncio.create_task(self._workers.run(do, priority=priority, **arguments))
+            task.add_done_callback(lambda done: self._worked_out(name, done))
+        await asyncio.wait([task], timeout=max(0.0, deadline - time.monotonic()))
+        if not task.done():
+            return None
+        self._asked.pop(name, None)
+        return task.result()
+
+    def _worked_out(self, name: str, task: asyncio.Task[dict[str, Any]]) -> None:
+        if not task.cancelled():
+            task.exception()  # whoever asks next has it; nobody may
+        asyncio.get_running_loop().call_later(KEEP_ANSWER_S, lambda: self._asked.pop(name, None))
 
 
 _KINDS: tuple[Kind, ...] = ("analyse", "embed")

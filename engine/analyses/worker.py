@@ -37,12 +37,13 @@ TAG = "tag"
 
 def analyse(path: str, sha256: str, title: str) -> dict[str, Any]:
     """Tempo, key, sections …, and the card. What the file's own tags say of tempo and key wins over what is heard."""
+    data = _bytes(path, sha256)
     from engine.crate.tags import read_tags
     from engine.music.analysis import Hints, parse_key
     from engine.music.analysis import analyse as listen
     from engine.music.analysis.cards import draw_card
 
-    audio = _load(path, sha256)
+    audio = _decoded(data)
     tags = read_tags(Path(path))
     analysis = listen(audio, Hints(bpm=tags.bpm, key=parse_key(tags.key, source=TAG), source=TAG))
     picture = draw_card(audio, analysis, title=title)
@@ -51,13 +52,14 @@ def analyse(path: str, sha256: str, title: str) -> dict[str, Any]:
 
 def embed(path: str, sha256: str) -> dict[str, Any]:
     """How the track sounds: the mean of the embeddings of its excerpts."""
+    data = _bytes(path, sha256)
     import numpy as np
 
     from engine.evaluation.embeddings import Musicnn
     from engine.music.audio import Audio
 
     network = _once("musicnn", Musicnn)
-    audio = _load(path, sha256)
+    audio = _decoded(data)
     length = round(EXCERPT_S * audio.sample_rate)
     if audio.length_samples <= EXCERPTS * length:
         heard = network.embed(audio)
@@ -82,19 +84,36 @@ def compare(record: dict[str, Any], others: dict[str, str]) -> dict[str, Any]:
     return {"same": found}
 
 
-def _load(path: str, sha256: str) -> Audio:
-    """The track's first HEARD_S seconds, at 48 kHz at most: some 460 MB of the longest.
+def report(tracks: list[dict[str, Any]], unreadable: list[str]) -> dict[str, Any]:
+    """A crate's report, out of its tracks' analyses: ``tracks`` hold sha256, title, artist and the path of the record."""
+    from engine.crate.report import build, line_of
+    from engine.music.analysis import AnalysisError, TrackAnalysis
 
-    Raises AudioError, FileNotFoundError where the bytes are not those of that hash any more.
-    """
+    found: list[tuple[dict[str, Any], TrackAnalysis]] = []
+    for track in tracks:
+        with contextlib.suppress(AnalysisError, OSError, ValueError):  # forgotten just now
+            found.append((track, TrackAnalysis.from_record(json.loads(Path(track["path"]).read_bytes()))))
+    lines = [line_of(track["sha256"], track["title"], track["artist"], analysis) for track, analysis in found]
+    made = build(lines, fingerprint=lambda number: found[number][1].fingerprint, unreadable=unreadable)
+    text = made.text.partition("\n\nWhat would help:")[0]  # the advice goes by itself
+    return {"text": text, "advice": list(made.advice), "picture": base64.b64encode(made.png).decode("ascii"), "tracks": len(lines)}
+
+
+def _bytes(path: str, sha256: str) -> bytes:
+    """Raises FileNotFoundError, also where the bytes are not those of that hash any more."""
+    data = Path(path).read_bytes()
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise FileNotFoundError(path)
+    return data
+
+
+def _decoded(data: bytes) -> Audio:
+    """The track's first HEARD_S seconds, at 48 kHz at most: some 460 MB of the longest. Raises AudioError."""
     import numpy as np
     from scipy.signal import resample_poly
 
     from engine.music.audio import Audio, AudioError, decode
 
-    data = Path(path).read_bytes()
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise FileNotFoundError(path)
     pieces: list[Any] = []
     rate = 0
     while True:
@@ -133,24 +152,21 @@ def _once(name: str, make: Callable[[], Any]) -> Any:
     return _KEPT[name]
 
 
-JOBS: dict[str, Callable[..., dict[str, Any]]] = {"analyse": analyse, "embed": embed, "compare": compare}
+JOBS: dict[str, Callable[..., dict[str, Any]]] = {"analyse": analyse, "embed": embed, "compare": compare, "report": report}
 
 
 def answer(job: dict[str, Any]) -> dict[str, Any]:
     """One job's answer, whatever happens."""
-    from engine.music.audio import AudioError, AudioToolsMissing
-
     try:
         return {"done": JOBS[job["do"]](**job["with"])}
-    except AudioError as error:
-        return {"refused": str(error)}
-    except AudioToolsMissing as error:
-        return {"missing": str(error)}
     except FileNotFoundError:
         return {"gone": True}
     except Exception as error:
-        if type(error).__name__ == "EmbedderUnavailable":  # its module is heavy: it is imported only where it is used
-            return {"missing": str(error)}
+        match type(error).__name__:  # by name: their modules are heavy, and a job that raises them has imported them
+            case "AudioError":
+                return {"refused": str(error)}
+            case "AudioToolsMissing" | "EmbedderUnavailable":
+                return {"missing": str(error)}
         log.exception("%s broke", job["do"])
         return {"broke": type(error).__name__}
 

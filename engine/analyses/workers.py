@@ -30,7 +30,8 @@ JOB_S = 300.0
 IDLE_S = 300.0
 """A process that had nothing to do for so long is ended: it holds some hundred MB."""
 LINE_BYTES = 2**25
-URGENT, BACKGROUND = 0, 1
+QUICK, URGENT, BACKGROUND = 0, 1, 2
+"""What takes no time goes first, what nobody waits for last."""
 
 _PRIVATE = ("ENGINE_TOKEN", "DISCORD_TOKEN", "HF_TOKEN")
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")

@@ -110,7 +110,7 @@ async def test_the_report_is_a_picture_and_advice_about_this_servers_tracks(worl
     assert "One track, 0.1 hours." in said and "• Add tracks: 10 are the least worth training on." in said
     assert [file.filename for file in posted.response.attachments] == ["report.png"]
     asked = [one for one in scripted.asked if isinstance(one, ReportRequest)]
-    assert [(one.sha256, one.title) for one in asked[-1].tracks] == [(track.sha256, "Alice – Nacht")]
+    assert [(one.sha256, one.artist, one.title) for one in asked[-1].tracks] == [(track.sha256, "Alice", "Nacht")]
     assert scripted.tracks[track.sha256] == b"Nacht", "what the engine lacked was sent"
 
 
