@@ -1,4 +1,5 @@
-"""The command line: ``generate``, ``continue``, ``surprise``, ``serve``, ``checkpoints``, ``bench``, ``pocket``.
+"""The command line: ``generate``, ``continue``, ``surprise``, ``serve``, ``checkpoints``, ``crate``, ``bench``,
+``pocket``.
 
 Only argparse is imported until a command runs, so that ``--help`` is there at once. Exit codes: 0 done, 1 it broke, 2 the input was bad,
 130 stopped by Ctrl-C. An error is one line on stderr.

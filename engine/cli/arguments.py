@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from engine.cli.crate_arguments import CRATE, add_crate
+from engine.cli.finetune import TEXT as FINETUNE
+from engine.cli.finetune import add as add_finetune
+
 TOP = """\
 Techno from text, from a track, or from nothing.
 
@@ -18,6 +22,7 @@ examples:
   python -m engine surprise --out surprise.mp3 --picture surprise.png
   python -m engine serve                                  the engine over HTTP, for the bot
   python -m engine checkpoints                            which models there are here
+  python -m engine crate import /media/usb --crate alice  a DJ's tracks, and a dataset of them
 
 The same seed, prompt and options give the same clip again. Every clip says in its tags that it is AI-generated.
 Settings come from ENGINE_* in the environment or in .env; options win over them. '… COMMAND --help' says more.
@@ -29,6 +34,7 @@ A clip from words.
 examples:
   python -m engine generate "techno" --out clip.wav
   python -m engine generate "Alice_hash, techno, 132 bpm" --seconds 16 --seed 7 --guidance 4 --out clip.mp3
+  python -m engine generate "acid techno" --bpm 130 --key 8A --bars 8 --loop --out loop.wav
   python -m engine generate "acid" --checkpoint facebook/musicgen-small --json
 """
 
@@ -39,6 +45,9 @@ examples:
   python -m engine continue set.mp3 --out next.wav                          from the track's end on
   python -m engine continue set.wav --from 30 --prompt-seconds 4 --seconds 8 --out next.flac
   python -m engine continue set.m4a --from 1:02:30 --prompt "with a breakdown" --picture next.png --out next.mp3
+  python -m engine continue set.mp3 --bars 8 --loop --out layer.wav                           the new bars alone, to be looped
+
+It keeps the track's tempo and key unless you name others.
 
 TRACK is any audio that ffmpeg reads: mp3, wav, flac, ogg, opus, m4a, aiff.
 """
@@ -99,6 +108,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     surprise = command("surprise", "a clip from nothing", SURPRISE)
     surprise.set_defaults(run=_make, kind="unconditional", prompt="", track=None)
 
+    for making in (generate, extend):
+        _add_music(making, "the track's" if making is extend else "the prompt's, if it names one")
     for making in (generate, extend, surprise):
         _add_making(making)
         _add_engine(making)
@@ -119,9 +130,21 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     checkpoints.add_argument("--data", type=Path, metavar="DIR", help="folder for tracks and checkpoints (ENGINE_DATA, var/engine)")
     checkpoints.set_defaults(run=_checkpoints)
 
+    add_crate(command("crate", "a DJ's tracks, and a dataset of them ('crate --help')", CRATE), _crate)
+
+    add_finetune(command("finetune", "learn a prepared crate ('finetune --help')", FINETUNE), _finetune)
+
     command("bench", "speed beside transformers and audiocraft ('bench --help')", "See: python -m engine bench --help")
     command("pocket", "train and measure the embedded model ('pocket --help')", "See: python -m engine pocket --help")
     return parser.parse_args(words)
+
+
+def _add_music(parser: argparse.ArgumentParser, otherwise: str) -> None:
+    music = parser.add_argument_group("tempo, key and bars", "Told to the model, and checked in what comes out.")
+    music.add_argument("--bpm", type=float, metavar="BPM", help=f"tempo, 60 to 200 (default: {otherwise})")
+    music.add_argument("--key", metavar="KEY", help=f"as a DJ writes it: Am, 'A minor' or 8A (default: {otherwise})")
+    music.add_argument("--bars", type=int, metavar="N", help="length in bars of 4/4, in the place of --seconds")
+    music.add_argument("--loop", action="store_true", help="cut to whole bars at exactly that tempo, its end meeting its start")
 
 
 def _add_making(parser: argparse.ArgumentParser) -> None:
@@ -170,6 +193,18 @@ def _serve(arguments: argparse.Namespace) -> int:
     from engine.cli.serve import serve
 
     return serve(arguments)
+
+
+def _finetune(arguments: argparse.Namespace) -> int:
+    from engine.cli.finetune import finetune
+
+    return finetune(arguments)
+
+
+def _crate(arguments: argparse.Namespace) -> int:
+    from engine.cli.crate import crate
+
+    return crate(arguments)
 
 
 def _checkpoints(arguments: argparse.Namespace) -> int:
