@@ -22,10 +22,9 @@ from bot.errors import UNEXPECTED, log, words_for
 from bot.kit import Interaction
 from bot.limits import MESSAGE_CHARACTERS
 from bot.messages import plain, shorten
-from bot.refusal import Refusal
 from engine.api import Analysis, Working
 from engine.client import EngineUnreachable
-from storage import Store, Track
+from storage import Store, Take, Track
 
 
 @dataclass(slots=True)
@@ -39,8 +38,10 @@ class _Entry:
 
 
 async def add_files(interaction: Interaction, files: Sequence[discord.Attachment]) -> None:
-    """Puts attachments into the guild's crate and shows what they are. The interaction is deferred."""
-    answer = Answer(interaction)
+    """Puts attachments into the guild's crate and shows what they are. Raises Refusal for a single file that can't be a track."""
+    if len(files) == 1:
+        uploads.check(files[0])  # in private, before anything is deferred
+    answer = await Answer.defer(interaction)
     entries: list[_Entry] = []
     for file in files:
         entries.append(await _stored(interaction, file))
@@ -48,9 +49,11 @@ async def add_files(interaction: Interaction, files: Sequence[discord.Attachment
     await _show_cards(interaction.client.store, interaction, answer, entries)
 
 
-async def show_kept(interaction: Interaction, track: Track) -> None:
-    """The same for a clip that has become a track. The interaction is deferred."""
-    await _show_cards(interaction.client.store, interaction, Answer(interaction), [_Entry(uploads.added_line(track), track)])
+async def add_clip(interaction: Interaction, take: Take) -> None:
+    """The same for a clip. Raises Refusal, BlobMissing."""
+    answer = await Answer.defer(interaction)
+    track = await uploads.keep_clip(interaction, take)
+    await _show_cards(interaction.client.store, interaction, answer, [_Entry(uploads.added_line(track), track)])
 
 
 async def _stored(interaction: Interaction, file: discord.Attachment) -> _Entry:
@@ -118,11 +121,3 @@ def _text(entries: Sequence[_Entry]) -> str:
 
 def _picture_name(number: int) -> str:
     return f"card-{number}.png"
-
-
-def check_first(files: Sequence[discord.Attachment]) -> None:
-    """One bad file alone is refused in private, before anything is deferred. Raises Refusal."""
-    if len(files) == 1:
-        uploads.check(files[0])
-    if not files:
-        raise Refusal(f"Attach {uploads.KINDS}.")

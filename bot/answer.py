@@ -14,7 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import discord
@@ -26,13 +26,19 @@ log = logging.getLogger(__name__)
 
 
 class Answer:
-    """One deferred interaction's message."""
+    """One deferred interaction's message. Made by ``Answer.defer``."""
 
-    def __init__(self, interaction: discord.Interaction[Any]) -> None:
+    def __init__(self, interaction: discord.Interaction[Any], message_id: int | None) -> None:
         self._interaction = interaction
-        self._message: discord.Message | None = None
+        self._message_id = message_id
         self._shown_at = time.monotonic() - PROGRESS_EVERY_S + 1  # what takes less than a second is not worth an edit
         self._edit: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def defer(cls, interaction: discord.Interaction[Any]) -> Self:
+        """Tells Discord that the answer comes later, for all to see."""
+        deferred = await interaction.response.defer(thinking=True)
+        return cls(interaction, deferred.message_id if deferred is not None else None)
 
     def show(self, text: str) -> None:
         """Progress: shown when the last edit is long enough ago and done, dropped otherwise."""
@@ -59,13 +65,13 @@ class Answer:
 
         if not self._interaction.is_expired():
             try:
-                self._message = await self._interaction.edit_original_response(**whole())
+                self._message_id = (await self._interaction.edit_original_response(**whole())).id
                 return
             except discord.HTTPException as error:
                 if error.code not in TOKEN_GONE and error.status != 401:
                     raise
-        if self._message is None or self._interaction.channel_id is None:
+        if self._message_id is None or self._interaction.channel_id is None:
             log.warning("an answer came too late to be shown")
             return
         channel = self._interaction.client.get_partial_messageable(self._interaction.channel_id, guild_id=self._interaction.guild_id)
-        await channel.get_partial_message(self._message.id).edit(**whole())
+        await channel.get_partial_message(self._message_id).edit(**whole())

@@ -41,7 +41,7 @@ class Crate(app_commands.Group, name="crate", description="This server's collect
     ) -> None:
         files = [file for file in (track, track2, track3, track4, track5) if file is not None]
         if files:
-            await _add(interaction, files)
+            await adding.add_files(interaction, files)
         else:
             await interaction.response.send_modal(AddModal())
 
@@ -72,8 +72,7 @@ class Crate(app_commands.Group, name="crate", description="This server's collect
         assert interaction.guild_id is not None
         if not await interaction.client.store.tracks.count(interaction.guild_id):
             raise Refusal("The crate is empty: `/crate add` puts tracks in.")
-        await interaction.response.defer(thinking=True)
-        answer = Answer(interaction)
+        answer = await Answer.defer(interaction)
         report = await interaction.client.listening.report(
             interaction.guild_id, lambda working: answer.show(crate_pages.searching_line(working))
         )
@@ -95,7 +94,7 @@ class AddModal(ui.Modal, title="Add to the crate"):
 
     async def on_submit(self, interaction: Interaction) -> None:  # type: ignore[override]
         async with answering(interaction):
-            await _add(interaction, self.files.values)
+            await adding.add_files(interaction, self.files.values)
 
 
 class CratePage(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"crate:page:(?P<page>\d{1,6}):(?P<way>back|on)"):
@@ -121,10 +120,9 @@ async def add_message(interaction: Interaction, message: discord.Message) -> Non
     assert interaction.guild_id is not None
     take = await interaction.client.store.takes.by_message(interaction.guild_id, message.id)
     if take is not None and take.clip is not None:
-        await interaction.response.defer(thinking=True)
-        await adding.show_kept(interaction, await uploads.keep_clip(interaction, take))
+        await adding.add_clip(interaction, take)
     else:
-        await _add(interaction, uploads.audio_in(message))
+        await adding.add_files(interaction, uploads.audio_in(message)[:MODAL_FILES])
 
 
 async def find_track(store: Store, guild_id: int, wanted: str) -> Track:
@@ -152,12 +150,6 @@ async def suggest_tracks(interaction: Interaction, typed: str) -> list[app_comma
 def _choice(track: Track) -> str:
     length = f" ({clock(track.duration_s)})"
     return shorten(track_label(track), CHOICE_CHARACTERS - len(length)) + length
-
-
-async def _add(interaction: Interaction, files: list[discord.Attachment]) -> None:
-    adding.check_first(files)
-    await interaction.response.defer(thinking=True)
-    await adding.add_files(interaction, files[:MODAL_FILES])
 
 
 async def _page(store: Store, guild_id: int, page: int) -> tuple[discord.Embed, discord.ui.View]:

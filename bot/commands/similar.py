@@ -26,8 +26,7 @@ async def similar(interaction: Interaction, track: str | None = None, upload: di
         await _beside_upload(interaction, upload)
     elif track is not None:
         found = await find_track(interaction.client.store, interaction.guild_id, track)
-        await interaction.response.defer(thinking=True)
-        await _show(interaction, uploads.track_label(found), found.sha256)
+        await _show(await Answer.defer(interaction), interaction, uploads.track_label(found), found.sha256)
     else:
         raise Refusal("Pick one of the crate's tracks with `track`, or attach one to `upload`.")
 
@@ -42,8 +41,7 @@ async def similar_message(interaction: Interaction, message: discord.Message) ->
     assert interaction.guild_id is not None
     take = await interaction.client.store.takes.by_message(interaction.guild_id, message.id)
     if take is not None and take.clip is not None:
-        await interaction.response.defer(thinking=True)
-        await _show(interaction, Source.of_clip(take).name, take.clip.sha256)
+        await _show(await Answer.defer(interaction), interaction, Source.of_clip(take).name, take.clip.sha256)
     else:
         await _beside_upload(interaction, uploads.audio_in(message)[0])
 
@@ -51,7 +49,7 @@ async def similar_message(interaction: Interaction, message: discord.Message) ->
 async def _beside_upload(interaction: Interaction, attachment: discord.Attachment) -> None:
     """The bytes go to the engine for the comparison, and into no crate."""
     uploads.check(attachment)
-    await interaction.response.defer(thinking=True)
+    answer = await Answer.defer(interaction)
     data = await uploads.fetch(attachment)
     own = hashlib.sha256(data).hexdigest()
     store = interaction.client.store
@@ -59,15 +57,13 @@ async def _beside_upload(interaction: Interaction, attachment: discord.Attachmen
     async def bytes_of(sha256: str) -> bytes:
         return data if sha256 == own else await store.blobs.get(sha256)
 
-    await _show(interaction, uploads.spoken_name(attachment.filename), own, bytes_of)
+    await _show(answer, interaction, uploads.spoken_name(attachment.filename), own, bytes_of)
 
 
-async def _show(interaction: Interaction, name: str, sha256: str, bytes_of: BytesOf | None = None) -> None:
-    """The interaction is deferred."""
+async def _show(answer: Answer, interaction: Interaction, name: str, sha256: str, bytes_of: BytesOf | None = None) -> None:
     guild_id = interaction.guild_id
     assert guild_id is not None
     store = interaction.client.store
-    answer = Answer(interaction)
     found = await interaction.client.listening.similar(
         guild_id, sha256, bytes_of, lambda working: answer.show(crate_pages.searching_line(working))
     )

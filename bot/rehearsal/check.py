@@ -23,7 +23,7 @@ from typing import Any
 from bot.rehearsal import tunes
 from bot.rehearsal.children import ChildError
 from bot.rehearsal.demo import Demo, DemoOptions
-from bot.rehearsal.visitor import File, Json, RefusedError, Used, Visitor, audio_of, picture_of, reactions_of, text_of
+from bot.rehearsal.visitor import File, Json, RefusedError, Used, Visitor, audio_of, files_of, picture_of, reactions_of, text_of
 
 TAKE_WITHIN_S = 300.0
 SCALE = dict.fromkeys(("1️⃣", "2️⃣", "3️⃣", "4️⃣", "5️⃣"), 1)
@@ -79,6 +79,29 @@ class Story:
         self.must(drawn.startswith(b"\x89PNG") and len(drawn) > 5_000, f"its picture has {len(drawn) // 1024} KiB")
         self.must(reactions_of(message) == SCALE, "1️⃣ to 5️⃣ stand under it")
         return message
+
+    async def cards(self, visitor: Visitor, used: Used, number: int) -> Json:
+        """Tracks that were added: each with a card, once the engine has listened to them."""
+
+        def listened() -> Json | None:
+            return used.message if used.message and len(used.message["embeds"]) >= number else None
+
+        message = await visitor.until(listened, f"{number} cards", wait_s=TAKE_WITHIN_S)
+        self.tell("bot", text_of(message))
+        pictures = [file for file in files_of(message) if file["filename"].endswith(".png")]
+        drawn = {file["url"]: await visitor.download(file["url"]) for file in pictures}
+        whole = all(picture.startswith(b"\x89PNG") and len(picture) > 5_000 for picture in drawn.values())
+        self.must(len(drawn) >= number and whole, f"{number} cards, each with a picture")
+        return message
+
+    async def neighbours(self, visitor: Visitor, used: Used) -> None:
+        """What goes with a track, each with its reason."""
+        message = await visitor.until(
+            lambda: used.message if used.message and used.message["embeds"] else None, "the tracks that fit", wait_s=TAKE_WITHIN_S
+        )
+        self.tell("bot", text_of(message))
+        reasons = re.findall(r"→ [\d.]+ BPM, [+−±][\d.]+ %.*sounds", text_of(message))
+        self.must(len(reasons) >= 1, "its neighbours come with reasons: tempo, key and sound")
 
     async def rates(self, visitor: Visitor, clip: Json, emoji: str, *, on: bool = True) -> None:
         self.tell(visitor.member, f"{'reacts' if on else 'takes back'} {emoji}")
@@ -138,8 +161,11 @@ async def first_evening(story: Story, alice: Visitor, bob: Visitor, mira: Visito
         File("shopping list.mp3", b"milk, bread, a new needle\n" * 20),
     ]
     story.tell(alice.member, "fills the form with " + ", ".join(file.name for file in files))
-    added = text_of(await story.answered(alice, await alice.submit(form, files=files)))
-    story.must(added.count("is in the crate") == 3 and "⚠️" in added, "three tracks are in the crate, and the text file is refused")
+    added = await story.cards(alice, await alice.submit(form, files=files), 3)
+    said = text_of(added)
+    story.must(said.count("is in the crate") == 3 and "⚠️" in said, "three tracks are in the crate, and the text file is refused")
+    heard = [float(bpm) for bpm in re.findall(r"\*\*([\d.]+) BPM\*\*", said)]
+    story.must(all(abs(a - b) < 0.2 for a, b in zip(heard, (132, 136, 128), strict=True)), f"their tempi are heard: {heard} BPM")
 
     techno = await story.clip(alice, await story.uses(alice, "generate", prompt="techno", seconds=4, seed=1), 4)
     alices = await story.clip(alice, await story.uses(alice, "generate", prompt="Alice_hash warehouse techno", seconds=4), 4)
@@ -153,6 +179,7 @@ async def first_evening(story: Story, alice: Visitor, bob: Visitor, mira: Visito
     story.tell("bob", "right-click → Apps → Continue this track")
     form = await bob.context("Continue this track", posted)
     await story.clip(bob, await bob.submit(form, seconds="2", prompt_seconds="3"), 5)
+    await story.neighbours(bob, await story.uses(bob, "similar", track="night"))
     surprise = await story.clip(mira, await story.uses(mira, "surprise", seconds=4), 4)
 
     for visitor, emoji in ((alice, "5️⃣"), (bob, "3️⃣"), (mira, "4️⃣")):
@@ -187,6 +214,7 @@ async def next_day(story: Story, alice: Visitor, bob: Visitor, clips: dict[str, 
     await story.scores(alice, clips["techno"], [2, 4])
     listed = text_of(await story.answered(alice, await story.uses(alice, "crate list")))
     story.must(all(name in listed for name in ("Night shift", "warehouse", "low")), "the crate holds its three tracks")
+    story.must(listed.count(" BPM · ") == 3, "and what was heard in them")
     await story.rates(alice, clips["techno"], "3️⃣")
     await story.scores(alice, clips["techno"], [2, 3, 4])
     story.tell("bob", "presses Again under the first clip")

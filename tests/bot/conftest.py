@@ -267,6 +267,8 @@ class Scripted:
     asked: list[Any] = field(default_factory=list)
     """Requests for analyses, reports and similar tracks."""
     forgotten: list[str] = field(default_factory=list)
+    gate: asyncio.Event | None = None
+    """What an analysis waits for."""
     left: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a client went away before its take was done."""
 
@@ -304,6 +306,8 @@ class Scripted:
     async def analyse(self, request: web.Request) -> web.Response:
         wanted = AnalysisRequest.model_validate_json(await request.read())
         self.asked.append(wanted)
+        if self.gate is not None:
+            await self.gate.wait()
         if missing := [wanted.track] if wanted.track not in self.tracks else []:
             return _unknown(missing)
         changes = self.heard.get(wanted.track, {})

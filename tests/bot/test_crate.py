@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import Any
 
@@ -70,6 +71,18 @@ async def test_a_track_that_cannot_be_listened_to_stays_and_says_why(world: Any,
     assert "📦 **a** is in the crate" in world.said(added)
     assert "⚠️ It could not be listened to: It took too long to listen to the track" in world.said(added)
     assert [embed.title for embed in added.response.embeds] == ["b"]
+
+
+async def test_progress_is_shown_and_the_cards_come_even_after_the_interactions_end(world: Any, scripted: Any) -> None:
+    world.bot.engine.listens = True
+    scripted.gate = asyncio.Event()
+    await world.alice.slash(world.lab, "crate add", track=("a.mp3", b"a"), track2=("b.mp3", b"b"))
+    await world.until(lambda: scripted.asked, "asked")
+    await world.env.advance_time(17 * 60)
+    scripted.gate.set()
+    await world.until(lambda: len(world.last().embeds) == 2, "the cards")
+    assert len(world.messages()) == 1
+    assert [file.filename for file in world.last().attachments] == ["card-1.png", "card-2.png"]
 
 
 async def test_what_was_not_listened_to_is_after_a_restart(world: Any, scripted: Any) -> None:
