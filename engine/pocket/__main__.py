@@ -39,9 +39,10 @@ def parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="measure clips of a checkpoint beside held-out tracks")
     evaluate.add_argument("--checkpoint", type=Path, help="a MusicGen folder (default: the packaged weights)")
     evaluate.add_argument("--out", type=Path, default=DEFAULT_OUT, help="where the held-out tracks are; without them, some are rendered")
-    evaluate.add_argument("--clips", type=int, default=4, help="clips a prompt (default 4)")
+    evaluate.add_argument("--clips", type=int, default=56, help="clips a condition (default 56; 8 for a quick look)")
     evaluate.add_argument("--seconds", type=float, default=10.0)
     evaluate.add_argument("--save", type=Path, help="also write the clips there, as WAV")
+    evaluate.add_argument("--sheet", type=Path, help="also draw spectrograms of ten clips and ten tracks there, as PNG")
     evaluate.add_argument("--json", action="store_true", help="figures for a machine")
     return p
 
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command == "evaluate":
         from engine.pocket.evaluate import report
 
-        report(args.checkpoint, args.out, clips=args.clips, seconds=args.seconds, save=args.save, as_json=args.json)
+        report(args.checkpoint, args.out, clips=args.clips, seconds=args.seconds, save=args.save, sheet=args.sheet, as_json=args.json)
         return 0
     for stage in STAGES if args.stage == "all" else (args.stage,):
         run_stage(stage, args)

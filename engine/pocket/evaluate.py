@@ -1,102 +1,211 @@
-"""Figures of clips: is there a beat, and is it the one that was asked for? `python -m engine.pocket evaluate` prints them beside those of
-held-out synthesised tracks, as rendered and after a round trip through the codec."""
+"""`python -m engine pocket evaluate`: figures of a checkpoint's clips, beside those of tracks and of sound that is no music.
+
+Prompts are in `conditions`; who judges is in judges.py, what the clips stand beside in excerpts.py, the beat's measures in rhythm.py.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
+from engine.evaluation.copies import Ngrams, beyond_real
 from engine.musicgen.generate import MusicGen
-from engine.pocket.data import HELD_OUT_FIRST_SEED, stored_tracks
-from engine.pocket.rhythm import SAMPLE_RATE, Beat, beat, beat_phase_s
-from engine.pocket.synth import HELD_OUT_MANNERS, MANNERS, render_track
+from engine.pocket import clips as clip_maker
+from engine.pocket import excerpts as beside
+from engine.pocket.data import HELD_OUT_FIRST_SEED
+from engine.pocket.excerpts import Excerpt
+from engine.pocket.judges import Ears, Heard, MannerClassifier, distance
+from engine.pocket.lm_codes import read_codes
+from engine.pocket.rhythm import SAMPLE_RATE, Beat, Sound, beat, beat_phase_s
+from engine.pocket.sheets import write_sheet
+from engine.pocket.synth import MANNERS, TRAINING_MANNERS
 
-# What `evaluate` asks for: every manner at two of its tempi, the bare word, and nothing.
-EVALUATION_PROMPTS: tuple[tuple[str, float | None], ...] = (
-    ("acid techno, 130 bpm", 130), ("acid techno, 136 bpm, dark", 136), ("minimal techno, 125 bpm", 125), ("minimal techno, 130 bpm", 130),
-    ("hard techno at 150 bpm", 150), ("hard techno, 143 bpm", 143), ("dub techno, 120 bpm", 120), ("dub techno, 125 bpm, deep", 125),
-    ("detroit techno, 130 bpm", 130), ("detroit techno at 125 bpm", 125), ("melodic techno, 125 bpm, A minor", 125),
-    ("melodic techno, 120 bpm", 120), ("techno, 128 bpm", 128), ("techno", None), ("", None),
-)  # fmt: skip
-
-
-def real_clips(out: Path, seconds: float) -> Iterator[tuple[str, NDArray[np.float32], float]]:
-    """(manner, samples, tempo) of held-out tracks from bar 5 on: those under `out`, or else a few rendered now."""
-    tracks = stored_tracks(out / "data" / "held_out")
-    if tracks:
-        for stored in tracks:
-            yield stored.manner, stored.crop(stored.beat_frames * 640 * 16, int(seconds * SAMPLE_RATE)).numpy(), stored.bpm
-        return
-    for manner in MANNERS:
-        for seed in range(2):
-            track = render_track(manner, HELD_OUT_FIRST_SEED + seed)
-            start = track.beat_frames * 640 * 16
-            yield manner, track.samples[start : start + int(seconds * SAMPLE_RATE)], track.bpm
+BROKEN = "breakbeat"  # the manner whose kick isn't on every beat
+CONTINUED = "continuations of held-out tracks"
+HELD_OUT, CODED = "held-out tracks", "held-out tracks through the codec"
+Figures = dict[str, Any]
 
 
-def summary(beats: list[Beat]) -> dict[str, float]:
-    """Of many clips: the share whose tempo is the one asked for, and how steady the kick is in the middle and at the weak end."""
-    periodicity = [b.periodicity for b in beats]
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What is asked for: the text, and what it says."""
+
+    text: str | None
+    bpm: float | None = None
+    manner: str | None = None
+
+
+def conditions(count: int) -> dict[str, list[Prompt]]:
+    """`count` prompts of each kind; tempi are the whole numbers nearest to those that the synthesiser knows."""
+    both, tempo = [], []
+    for i in range(count):
+        manner = MANNERS[TRAINING_MANNERS[i % len(TRAINING_MANNERS)]]
+        lap = i // len(TRAINING_MANNERS)
+        bpm = round(3000 / manner.beat_frames[lap % len(manner.beat_frames)])
+        both.append(Prompt(f"{manner.words[lap % len(manner.words)]}, {bpm} bpm", bpm, manner.name))
+        bpm = round(3000 / (19 + i % 9))
+        tempo.append(Prompt(f"techno, {bpm} bpm", bpm))
     return {
-        "clips": len(beats),
-        "tempo_hits": float(np.mean([b.hit for b in beats])),
-        "kick_periodicity_median": float(np.median(periodicity)),
-        "kick_periodicity_lower_quarter": float(np.quantile(periodicity, 0.25)),
+        "manner and tempo": both,
+        "tempo alone": tempo,
+        "'techno'": [Prompt("techno")] * count,
+        "no prompt": [Prompt(None)] * count,
     }
 
 
-def evaluate(model: MusicGen, out: Path, *, clips: int, seconds: float, save: Path | None = None) -> dict[str, dict[str, float]]:
-    """Generates `clips` a prompt with the checkpoint's own sampling, and measures them, the held-out tracks, and their round trip."""
-    figures: dict[str, dict[str, float]] = {}
-    frames, everything = round(seconds * model.frame_rate), list[Beat]()
-    for prompt, bpm in EVALUATION_PROMPTS:
-        beats = []
-        for seed in range(clips):
-            take = model.start(prompt=prompt or None, frames=frames, sampling=model.default_sampling, seed=seed)
-            while not take.done:
-                take.step()
-            samples = take.audio()[0].numpy()
-            beats.append(beat(samples, bpm))
-            if save is not None:
-                write_wav(save / f"{prompt.replace(' ', '_').replace(',', '') or 'unconditional'}_{seed}.wav", samples)
-        figures[prompt or "(unconditional)"] = summary(beats)
-        everything += beats
-    figures["all clips"] = summary(everything)
-    real = list(real_clips(out, seconds))
-    figures["held-out tracks"] = summary([beat(x, bpm) for _, x, bpm in real])
-    coded = [(model.codec.decode(model.codec.encode(torch.from_numpy(x.copy())[None]))[0].numpy(), bpm) for _, x, bpm in real]
-    figures["held-out tracks through the codec"] = summary([beat(x, bpm) for x, bpm in coded])
-    sample_of = [x for x in real if x[0] not in HELD_OUT_MANNERS][: 6 * clips]
-    figures["continuations of held-out tracks"] = continuations(model, sample_of, prompt_s=0.4 * seconds)
-    noise = np.random.default_rng(0).standard_normal(int(seconds * SAMPLE_RATE)).astype(np.float32) * 0.1
-    figures["white noise"] = summary([beat(noise)])
+def rhythm(beats: Sequence[Beat], broken: Sequence[bool], asked: Sequence[float | None]) -> Figures:
+    """Of many clips: the share whose tempo is the one asked for, and how steady the kick is where it is meant to be on every beat."""
+    steady = [b.periodicity for b, is_broken in zip(beats, broken, strict=True) if not is_broken]
+    figures: Figures = {"clips": len(beats)}
+    if all(asked):
+        figures["tempo_hits"] = float(np.mean([b.hit for b in beats]))
+    if steady:
+        figures["kick_periodicity_median"] = float(np.median(steady))
+        figures["kick_periodicity_lower_quarter"] = float(np.quantile(steady, 0.25))
     return figures
 
 
-def continuations(model: MusicGen, real: list[tuple[str, NDArray[np.float32], float]], *, prompt_s: float) -> dict[str, float]:
-    """Held-out tracks cut after `prompt_s` seconds and continued: is the rest in tempo, and in phase with what the track did itself?"""
-    beats, in_phase = [], []
-    for seed, (_, track, bpm) in enumerate(real):
-        cut = int(prompt_s * model.frame_rate) * SAMPLE_RATE // round(model.frame_rate)
-        frames = (len(track) - cut) * round(model.frame_rate) // SAMPLE_RATE
-        heard = torch.from_numpy(track[:cut].copy())[None]
-        take = model.start(prompt="techno", frames=frames, sampling=model.default_sampling, seed=seed, prompt_audio=heard)
-        while not take.done:
-            take.step()
-        new = take.audio()[0].numpy()
-        beats.append(beat(new, bpm))
-        period = 60 / bpm
-        apart = abs(beat_phase_s(new, bpm) - beat_phase_s(track[cut : cut + len(new)], bpm)) % period
-        in_phase.append(min(apart, period - apart) <= 0.03)
-    return summary(beats) | {"in_phase": float(np.mean(in_phase))}
+def beats_of(sounds: Sequence[Sound], bpm: Sequence[float | None], manners: Sequence[str | None]) -> Figures:
+    """`rhythm` of clips that were asked for so."""
+    broken = [m == BROKEN for m in manners]
+    return rhythm([beat(x, t, broken=b) for x, t, b in zip(sounds, bpm, broken, strict=True)], broken, bpm)
 
 
-def write_wav(path: Path, samples: NDArray[np.float32]) -> None:
+class Evaluation:
+    """One run: the checkpoint, the references that every set of clips is held against, and the figures so far."""
+
+    def __init__(self, model: MusicGen, out: Path, *, count: int, seconds: float) -> None:
+        self.model, self.out, self.count, self.seconds = model, out, count, seconds
+        self.frames = round(seconds * model.frame_rate)
+        self.figures: dict[str, Figures] = {}
+        self.ears = Ears()
+        seeds = range(HELD_OUT_FIRST_SEED, HELD_OUT_FIRST_SEED + 2 * -(-count // len(TRAINING_MANNERS)))
+        held = [beside.excerpts(out, "held_out", TRAINING_MANNERS, seeds[i::2], seconds=seconds)[:count] for i in (0, 1)]
+        self.reference, self.tracks = self.ears.hear([e.sound for e in held[0]]), held[1]
+        self.classifier = self._classifier()
+
+    def _classifier(self) -> MannerClassifier:
+        """Learns from training tracks, through the codec, since clips come from it."""
+        known = beside.excerpts(self.out, "train", TRAINING_MANNERS, range(max(6, 5 * self.count // 8)), seconds=6.0)
+        heard = self.ears.hear(beside.through_codec(self.model, [e.sound for e in known]))
+        return MannerClassifier(heard.means, [e.manner for e in known])
+
+    def measure(self, name: str, sounds: Sequence[Sound], prompts: Sequence[Prompt]) -> Heard:
+        """All figures of one set of clips, under `name`."""
+        figures = beats_of(sounds, [p.bpm for p in prompts], [p.manner for p in prompts])
+        heard = self.ears.hear(sounds)
+        if all(p.manner for p in prompts):
+            named = self.classifier.name(heard.means)
+            figures["manner_named"] = float(np.mean([a == p.manner for a, p in zip(named, prompts, strict=True)]))
+        far = distance(self.reference, heard)
+        figures |= {
+            "techno_tags": heard.techno_share,
+            "fad": far.fad,
+            "kad": far.kad.value,
+            "kad_low": far.kad.low,
+            "kad_high": far.kad.high,
+        }
+        self.figures[name] = figures
+        return heard
+
+    def generate(self, prompts: Sequence[Prompt], seed: int, model: MusicGen | None = None) -> tuple[Tensor, list[Sound]]:
+        """Codes [B, K, T] and sounds."""
+        model = model or self.model
+        codes = clip_maker.clips(model, [p.text for p in prompts], self.frames, seed=seed)
+        return codes, [model.codec.decode(c)[0].numpy() for c in codes]
+
+    def continuations(self) -> None:
+        """Held-out tracks cut after 40 % of the time and continued: is the rest in tempo, and on the track's own grid?"""
+        seeds = range(HELD_OUT_FIRST_SEED, HELD_OUT_FIRST_SEED + -(-self.count // len(TRAINING_MANNERS)))
+        cut = int(0.4 * self.frames)
+        tracks = beside.excerpts(self.out, "held_out", TRAINING_MANNERS, seeds, seconds=self.seconds, kick=True)[: self.count]
+        heard = torch.stack([self.model.codec.encode(torch.from_numpy(e.sound.copy())[None])[:, :cut] for e in tracks])
+        codes = clip_maker.clips(self.model, ["techno"] * len(tracks), self.frames - cut, seed=77, heard=heard)
+        begins = cut * self.model.codec.hop_samples
+        whole = [self.model.codec.decode(torch.cat([h, c], 1))[0].numpy() for h, c in zip(heard, codes, strict=True)]
+        new = [x[begins:] for x in whole]
+        broken = [e.manner == BROKEN for e in tracks]
+        beats = [beat(x, e.bpm, broken=b) for x, e, b in zip(new, tracks, broken, strict=True)]
+        figures = rhythm(beats, broken, [e.bpm for e in tracks])
+        figures["within_1_percent"] = float(np.mean([abs(b.bpm / e.bpm - 1) <= 0.01 for b, e in zip(beats, tracks, strict=True)]))
+        figures["in_phase"] = float(np.mean([seam_s(x, begins, e) <= 0.03 for x, e in zip(whole, tracks, strict=True)]))
+        self.figures[CONTINUED] = figures
+
+    def near_copies(self, codes: Tensor) -> None:
+        """By n-grams of the first codebook: clips that share more with the training tracks than all but 5 % of held-out tracks do."""
+        first = [np.asarray(c[0]) for c in codes]
+        held = [self.model.codec.encode(torch.from_numpy(e.sound.copy())[None])[0].numpy() for e in self.tracks]
+        training = [c[0].numpy() for split in ("train", "more") for c in read_codes(self.out, split).values()] if self._own_codes() else []
+        if not training:
+            some = beside.excerpts(self.out, "train", TRAINING_MANNERS, range(3), seconds=20.0)
+            training = [self.model.codec.encode(torch.from_numpy(e.sound.copy())[None])[0].numpy() for e in some]
+        known = Ngrams(training)
+        found = beyond_real([known.share(c) for c in first], [known.share(c) for c in held])
+        self.figures["near-copies"] = {
+            "clips": found.clips, "training_tracks": len(training), "beyond_threshold": found.share, "held_out_beyond": found.real_share,
+            "longest_s": float(np.median([known.longest(c) for c in first]) / self.model.frame_rate),
+            "held_out_longest_s": float(np.median([known.longest(c) for c in held]) / self.model.frame_rate),
+        }  # fmt: skip
+
+    def _own_codes(self) -> bool:
+        """Whether OUT/codes were made by this checkpoint's codec."""
+        stored = read_codes(self.out, "held_out")
+        for track, samples in beside.tracks_of(self.out, "held_out", TRAINING_MANNERS[:1], [HELD_OUT_FIRST_SEED]):
+            if track.name in stored:
+                codes = self.model.codec.encode(torch.from_numpy(np.ascontiguousarray(samples[None])))
+                return bool((codes == stored[track.name][:, : codes.shape[1]]).float().mean() > 0.99)
+        return False
+
+
+def seam_s(x: Sound, begins: int, track: Excerpt) -> float:
+    """How far the beat of `x` from sample `begins` on is from where the part before leads to expect it, in seconds."""
+    bpm = track.bpm / 4 if track.manner == BROKEN else track.bpm  # a broken kick comes back only after a bar
+    period, before, after = 60 / bpm, beat_phase_s(x[:begins], bpm), beat_phase_s(x[begins:], bpm)
+    apart = abs(after + begins / SAMPLE_RATE - before) % period
+    return float(min(apart, period - apart))
+
+
+@torch.inference_mode()
+def evaluate(
+    model: MusicGen, out: Path, *, clips: int, seconds: float, save: Path | None = None, sheet: Path | None = None
+) -> dict[str, Figures]:
+    """Generates `clips` clips a condition with the checkpoint's own sampling; name → figures. EmbedderUnavailable without musicnn."""
+    run = Evaluation(model, out, count=clips, seconds=seconds)
+    for seed, (name, prompts) in enumerate(conditions(clips).items()):
+        codes, sounds = run.generate(prompts, seed)
+        run.measure(name, sounds, prompts)
+        if seed == 0:
+            run.near_copies(codes)
+            if sheet is not None:
+                some = run.tracks[:10]
+                left = [(p.text or "", x) for p, x in zip(prompts[:10], sounds, strict=False)]
+                write_sheet(sheet, left, [(f"{e.manner}, {e.bpm:.1f} BPM, {e.track.key}", e.sound) for e in some])
+        if save is not None:
+            for i, (prompt, x) in enumerate(zip(prompts, sounds, strict=True)):
+                write_wav(save / f"{(prompt.text or 'no prompt').replace(' ', '_').replace(',', '')}_{i}.wav", x)
+    run.continuations()
+    real = [e.sound for e in run.tracks]
+    known = [Prompt(None, e.bpm, e.manner) for e in run.tracks]
+    run.measure(HELD_OUT, real, known)
+    run.measure(CODED, beside.through_codec(model, real), known)
+    music = beside.other_music(seconds)
+    if music:
+        run.measure("other people's music", [x for _, x in music], [Prompt(None, bpm) for bpm, _ in music])
+    nothing = [Prompt(None)] * clips
+    run.measure("untrained language model", run.generate(nothing, 99, beside.untrained(model))[1], nothing)
+    run.measure("shuffled codes", beside.through_codec(model, real, shuffled=True), nothing[: len(real)])
+    run.measure("white noise", beside.noise(clips, seconds), nothing)
+    return run.figures
+
+
+def write_wav(path: Path, samples: Sound) -> None:
     """Mono, 16 bit, turned down where it would clip."""
     import soundfile
 
@@ -104,17 +213,39 @@ def write_wav(path: Path, samples: NDArray[np.float32]) -> None:
     soundfile.write(path, samples / max(1.0, float(np.abs(samples).max())), SAMPLE_RATE)
 
 
-def report(checkpoint: Path | None, out: Path, *, clips: int, seconds: float, save: Path | None, as_json: bool) -> None:
+def table(figures: dict[str, Figures]) -> str:
+    """For people. Empty places are what a set has no such figure for."""
+
+    def cell(f: Figures, key: str, form: str) -> str:
+        return form.format(f[key]) if key in f else ""
+
+    lines = [f"{'':<34} {'clips':>5} {'tempo':>6} {'kick (low ¼)':>13} {'manner':>7} {'tags':>5} {'FAD':>6} {'KAD (95 %)':>20}"]
+    for name, f in figures.items():
+        if "fad" not in f:
+            continue
+        kick = cell(f, "kick_periodicity_median", "{:.2f}") + cell(f, "kick_periodicity_lower_quarter", " ({:.2f})")
+        kad = f"{f['kad']:.2f} ({f['kad_low']:.2f}–{f['kad_high']:.2f})"
+        lines.append(
+            f"{name:<34} {f['clips']:>5} {cell(f, 'tempo_hits', '{:.0%}'):>6} {kick:>13} {cell(f, 'manner_named', '{:.0%}'):>7}"
+            f" {f['techno_tags']:>5.0%} {f['fad']:>6.1f} {kad:>20}"
+        )
+    c, n = figures[CONTINUED], figures["near-copies"]
+    lines.append(
+        f"{CONTINUED}: {c['clips']}; tempo within 1 %: {c['within_1_percent']:.0%}; phase within 30 ms: {c['in_phase']:.0%};"
+        f" kick {c.get('kick_periodicity_median', 0.0):.2f}"
+    )
+    lines.append(
+        f"near-copies: {n['beyond_threshold']:.0%} of clips, {n['held_out_beyond']:.0%} of held-out tracks,"
+        f" against {n['training_tracks']} tracks;"
+        f" longest stretch, median: {n['longest_s']:.2f} s and {n['held_out_longest_s']:.2f} s"
+    )
+    return "\n".join(lines)
+
+
+def report(checkpoint: Path | None, out: Path, *, clips: int, seconds: float, save: Path | None, sheet: Path | None, as_json: bool) -> None:
     """What the command prints."""
     from engine.musicgen.checkpoint import load
 
     model = load(checkpoint or Path(__file__).parent / "weights")
-    figures = evaluate(model, out, clips=clips, seconds=seconds, save=save)
-    if as_json:
-        print(json.dumps(figures, indent=1))
-        return
-    print(f"{'':<44} clips  tempo hits  kick periodicity (median, lower quarter)")
-    for name, f in figures.items():
-        periodicity = f"{f['kick_periodicity_median']:>6.2f} {f['kick_periodicity_lower_quarter']:>6.2f}"
-        phase = f"  {f['in_phase']:.0%} within 30 ms of the track's own beat" if "in_phase" in f else ""
-        print(f"{name:<44} {f['clips']:>5.0f} {f['tempo_hits']:>10.0%}  {periodicity}{phase}")
+    figures = evaluate(model, out, clips=clips, seconds=seconds, save=save, sheet=sheet)
+    print(json.dumps(figures, indent=1) if as_json else table(figures))

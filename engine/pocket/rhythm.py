@@ -15,6 +15,7 @@ HOP = 160  # 5 ms
 SLOWEST, FASTEST = 100.0, 165.0
 KICK, SNARE, HATS = (30.0, 250.0), (250.0, 2500.0), (5000.0, 14_000.0)  # Hz
 
+Sound = NDArray[np.float32]  # [N], mono, 32 kHz
 Envelope = NDArray[np.float64]
 
 
@@ -28,7 +29,7 @@ class Beat:
     hit: bool  # within 2 % of the tempo asked for, octaves apart (True if none was)
 
 
-def onsets(x: NDArray[np.float32], *bands: tuple[float, float]) -> list[Envelope]:
+def onsets(x: Sound, *bands: tuple[float, float]) -> list[Envelope]:
     """Per band in Hz (the kick's, if none is named) how much the square root of its level rises, one value every 5 ms, zero mean.
 
     A band's level as a whole, and a short window (16 ms): the sum over bins of logarithms, tried first, drowned a kick in a drone.
@@ -46,7 +47,7 @@ def onsets(x: NDArray[np.float32], *bands: tuple[float, float]) -> list[Envelope
     return envelopes
 
 
-def beat(x: NDArray[np.float32], asked_bpm: float | None = None, *, broken: bool = False) -> Beat:
+def beat(x: Sound, asked_bpm: float | None = None, *, broken: bool = False) -> Beat:
     """Tempo and steadiness of a mono clip at 32 kHz. `broken`: the kick isn't meant to come on every beat, so octaves aren't told apart.
 
     The tempo is where the autocorrelation of all onsets, at a beat, two and a bar, is highest.
@@ -69,7 +70,7 @@ def beat(x: NDArray[np.float32], asked_bpm: float | None = None, *, broken: bool
     return Beat(bpm, periodicity, octave, near and (octave == 0 or asked_bpm is None))
 
 
-def beat_phase_s(x: NDArray[np.float32], bpm: float) -> float:
+def beat_phase_s(x: Sound, bpm: float) -> float:
     """Where in the beat the kick rises most, counted from the first sample: 0 … 60 / bpm."""
     (o,), period, bins = onsets(x), 60 / bpm, 200
     at = (np.arange(len(o)) * HOP / SAMPLE_RATE % period / period * bins).astype(int)
