@@ -35,17 +35,24 @@ async def keep(store: Store, take_id: str, done: Done) -> Take:
         loudness_lufs=done.loudness_lufs,
         peak_dbfs=done.peak_dbfs,
         generate_s=done.generate_s,
+        track_bpm=done.track.bpm,
+        track_key=done.track.key,
+        heard_bpm=done.heard.bpm,
+        heard_key=done.heard.key,
+        loop_bars=done.loop.bars if done.loop else None,
+        loop_bpm=done.loop.bpm if done.loop else None,
+        loop_own_bpm=done.loop.own_bpm if done.loop else None,
     )
     return await store.takes.keep_clip(take_id, kept, seed=done.seed, checkpoint=done.checkpoint, checkpoint_kind=done.checkpoint_kind)
 
 
-async def files(store: Store, take: Take, track_name: str | None = None) -> list[discord.File]:
+async def files(store: Store, take: Take) -> list[discord.File]:
     """The audio and the picture, ready to be sent once: Discord's client reads a file to its end. Raises BlobMissing."""
     assert take.clip is not None
     audio = await store.blobs.get(take.clip.delivery_sha256)
     picture = await store.blobs.get(take.clip.picture_sha256)
     return [
-        discord.File(io.BytesIO(audio), file_name(take, take.clip.delivery_extension, track_name)),
+        discord.File(io.BytesIO(audio), file_name(take, take.clip.delivery_extension)),
         discord.File(io.BytesIO(picture), PICTURE_NAME, description="Waveform over spectrogram"),
     ]
 

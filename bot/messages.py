@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import discord
 
 from bot.orders import clock
+from engine.keys import parse_key
+from engine.musical import Aim, LoopFacts, described, outcome, spoken
 from storage import Take
 
 VIOLET = 0xA855F7
@@ -55,16 +57,35 @@ def shorten(text: str, characters: int) -> str:
     return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"
 
 
-def headline(take: Take, track_name: str | None = None) -> str:
+def headline(take: Take) -> str:
     """What was asked for, in one or two lines of Markdown."""
     prompt = f"**{plain(shorten(take.prompt, 600))}**" if take.prompt else ""
+    words = " · ".join(part for part in (prompt, described(Aim(take.bpm, parse_key(take.key))), _form(take)) if part)
     if take.kind == "text":
-        return prompt
+        return words
     if take.kind == "unconditional":
         return "**Surprise** (no prompt)"
-    name = f"**{plain(shorten(track_name, 120))}**" if track_name else "A track"
+    name = f"**{plain(shorten(take.track_name, 120))}**" if take.track_name else "A track"
     where = "its end" if take.from_s is None else clock(take.from_s)
-    return f"{name}, continued from {where}" + (f"\n{prompt}" if prompt else "")
+    return f"{name}, continued from {where}" + (f"\n{words}" if words else "")
+
+
+def _form(take: Take) -> str:
+    bars = f"{take.bars} {'bar' if take.bars == 1 else 'bars'}" if take.bars is not None else ""
+    return " ".join(part for part in (bars, "loop" if take.loop else "") if part)
+
+
+def music_line(take: Take) -> str | None:
+    """What tempo and key were wanted and what came out; None where there is nothing to say."""
+    clip = take.clip
+    assert clip is not None
+    said = spoken(take.prompt)
+    return outcome(
+        Aim(take.bpm if take.bpm is not None else said.bpm, parse_key(take.key) or said.key),
+        Aim(clip.track_bpm, parse_key(clip.track_key)),
+        Aim(clip.heard_bpm, parse_key(clip.heard_key)),
+        LoopFacts(clip.loop_bars, clip.loop_bpm, clip.loop_own_bpm) if take.loop else None,
+    )
 
 
 def progress_bar(fraction: float) -> str:
@@ -94,11 +115,11 @@ def rough(seconds: float) -> str:
     return f"about {round(seconds / 60)} min"
 
 
-def progress_embed(take: Take, moment: Moment, track_name: str | None = None) -> discord.Embed:
-    return discord.Embed(description=f"{headline(take, track_name)}\n{progress_line(moment)}", colour=GREY)
+def progress_embed(take: Take, moment: Moment) -> discord.Embed:
+    return discord.Embed(description=f"{headline(take)}\n{progress_line(moment)}", colour=GREY)
 
 
-def clip_embed(take: Take, *, track_name: str | None = None, requester: str | None = None, can_rate: bool = True) -> discord.Embed:
+def clip_embed(take: Take, *, requester: str | None = None, can_rate: bool = True) -> discord.Embed:
     """The text of a finished clip. The checkpoint stands under a spoiler: listeners rate blind, and may look afterwards."""
     assert take.clip is not None
     facts = [clock(take.clip.duration_s)]
@@ -111,7 +132,9 @@ def clip_embed(take: Take, *, track_name: str | None = None, requester: str | No
         facts.append(f"temperature {take.temperature:g}")
     if take.checkpoint:
         facts.append(f"checkpoint ||{plain(take.checkpoint)}||")
-    text = f"{headline(take, track_name)}\n{' · '.join(facts)}"
+    text = f"{headline(take)}\n{' · '.join(facts)}"
+    if line := music_line(take):
+        text += f"\n🎚️ {line}"
     if not can_rate:
         text += f"\n\n⚠️ {NO_RATINGS}"
     embed = discord.Embed(description=text, colour=VIOLET)
@@ -121,20 +144,26 @@ def clip_embed(take: Take, *, track_name: str | None = None, requester: str | No
     return embed
 
 
-def failed_embed(take: Take, why: str, track_name: str | None = None) -> discord.Embed:
-    return discord.Embed(description=f"{headline(take, track_name)}\n\n⚠️ {why}", colour=RED)
+def failed_embed(take: Take, why: str) -> discord.Embed:
+    return discord.Embed(description=f"{headline(take)}\n\n⚠️ {why}", colour=RED)
 
 
-def cancelled_embed(take: Take, by: str | None, track_name: str | None = None) -> discord.Embed:
+def cancelled_embed(take: Take, by: str | None) -> discord.Embed:
     who = f" by {plain(shorten(by, 40))}" if by else ""
-    return discord.Embed(description=f"{headline(take, track_name)}\n\nCancelled{who}.", colour=GREY)
+    return discord.Embed(description=f"{headline(take)}\n\nCancelled{who}.", colour=GREY)
 
 
-def file_name(take: Take, extension: str, track_name: str | None = None) -> str:
-    """``dark-warehouse-techno-1234.mp3``: what the clip is called in a download folder. ASCII, so that every client can save it."""
+def file_name(take: Take, extension: str) -> str:
+    """``dark-warehouse-techno-1234.mp3``: what the clip is called in a download folder. ASCII, so that every client can save it.
+
+    A loop says its tempo, ``…-8-bars-130-bpm-1234.wav``: samplers read it there.
+    """
     words = take.prompt or ("surprise" if take.kind == "unconditional" else "continued")
-    if track_name:
-        words = f"{track_name} continued"
+    if take.track_name:
+        words = f"{take.track_name} continued"
     ascii_words = unicodedata.normalize("NFKD", words).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", ascii_words).strip("-")[:48].rstrip("-") or "clip"
+    if take.clip is not None and take.clip.loop_bpm is not None:
+        bars = f"-{take.clip.loop_bars}-bars" if take.clip.loop_bars is not None else ""
+        slug += f"{bars}-{f'{take.clip.loop_bpm:.1f}'.removesuffix('.0').replace('.', '-')}-bpm"
     return f"{slug}-{take.seed}.{extension}"

@@ -13,13 +13,16 @@ from pydantic import ValidationError
 
 from bot.refusal import Refusal, sentence
 from engine.api import MAX_PROMPT_CHARACTERS, MAX_SEED, GenerateRequest, Sampling
+from engine.api.takes import DEFAULT_SECONDS
+from engine.keys import NOTE_NAMES, Key, parse_key
+from engine.musical import bars_seconds
 from engine.words import explain
 
-DEFAULT_SECONDS = 8.0
 DEFAULT_PROMPT_SECONDS = 4.0
 MAX_TAKES = 4
 PROMPT_EXAMPLE = "`dark warehouse techno, rolling bass, 135 bpm`"
 
+_USUAL_BPM = 130.0
 _UNNAMED = "new"
 """Stands for the take's id until there is one."""
 
@@ -28,6 +31,10 @@ def text_order(
     prompt: str,
     *,
     seconds: float | None = None,
+    bpm: float | None = None,
+    key: str | None = None,
+    bars: int | None = None,
+    loop: bool = False,
     seed: int | None = None,
     guidance: float | None = None,
     temperature: float | None = None,
@@ -36,7 +43,8 @@ def text_order(
     """``/generate``. Raises Refusal."""
     if not prompt.strip():
         raise Refusal(f"Say what it should sound like, for example {PROMPT_EXAMPLE}.")
-    return _order("text", prompt, seconds=seconds, seed=seed, guidance=guidance, temperature=temperature, checkpoint=checkpoint)
+    music = {"bpm": bpm, "key": key, "bars": bars, "loop": loop}
+    return _order("text", prompt, seconds=seconds, seed=seed, guidance=guidance, temperature=temperature, checkpoint=checkpoint, **music)
 
 
 def surprise_order(*, seconds: float | None = None, seed: int | None = None) -> GenerateRequest:
@@ -50,10 +58,15 @@ def continuation_order(
     from_s: float | None = None,
     prompt_seconds: float | None = None,
     seconds: float | None = None,
+    bpm: float | None = None,
+    key: str | None = None,
+    bars: int | None = None,
+    loop: bool = False,
     prompt: str = "",
 ) -> GenerateRequest:
     """``/continue``; ``prompt`` may be empty: the track alone says how it goes on. Raises Refusal."""
-    return _order("continuation", prompt, seconds=seconds, track=track_sha256, from_s=from_s, prompt_seconds=prompt_seconds)
+    music = {"bpm": bpm, "key": key, "bars": bars, "loop": loop}
+    return _order("continuation", prompt, seconds=seconds, track=track_sha256, from_s=from_s, prompt_seconds=prompt_seconds, **music)
 
 
 def again(order: GenerateRequest, *, keep_seed: bool) -> GenerateRequest:
@@ -96,6 +109,38 @@ def parse_time(text: str, name: str = "from") -> float | None:
     return seconds
 
 
+def parse_length(text: str, name: str) -> tuple[float | None, int | None, bool]:
+    """Seconds, bars and whether it is a loop, from ``8``, ``8 bars`` or ``8 bars loop``. Raises Refusal."""
+    words = text.strip().lower()
+    loop = bool(re.search(r"\bloop\b", words))
+    words = re.sub(r"\bloop\b", "", words).strip(" ,")
+    if found := re.fullmatch(r"([0-9]{1,4}) ?bars?", words):
+        return None, int(found[1]), loop
+    try:
+        return parse_number(words, name), None, loop
+    except Refusal:
+        raise Refusal(f"`{name}` must be a number of seconds, such as `8`, or of bars, such as `8 bars` or `8 bars loop`.") from None
+
+
+def suggest_keys(typed: str) -> list[tuple[str, str]]:
+    """What to show and what to send for the 24 keys, round the Camelot wheel; those that fit what is typed so far."""
+    keys = sorted((Key(tonic, mode) for tonic in range(len(NOTE_NAMES)) for mode in ("minor", "major")), key=lambda k: (k.wheel, k.camelot))
+    meant = parse_key(typed)
+    if meant is not None:
+        keys = [key for key in keys if (key.tonic, key.mode) == (meant.tonic, meant.mode)]
+    elif typed.strip():
+        start = typed.strip().casefold()
+        keys = [key for key in keys if any(name.casefold().startswith(start) for name in (key.name, key.short, key.camelot))]
+    return [(f"{key.camelot} · {key.name}", key.name) for key in keys]
+
+
+def seconds_of(order: GenerateRequest) -> float:
+    """How long the new audio will be; of bars whose tempo is the track's, and not known yet, about how long."""
+    if order.bars is not None:
+        return bars_seconds(order.bars, order.asked.bpm or _USUAL_BPM)
+    return order.seconds or DEFAULT_SECONDS
+
+
 def parse_number(text: str, name: str) -> float | None:
     """A number typed into a text field; None from nothing. Raises Refusal."""
     text = text.strip().lower().removesuffix("s").strip().replace(",", ".")
@@ -132,7 +177,6 @@ def _order(kind: str, prompt: str, *, guidance: float | None = None, temperature
                 "take_id": _UNNAMED,
                 "kind": kind,
                 "prompt": prompt,
-                "seconds": DEFAULT_SECONDS,
                 "sampling": Sampling.model_validate({name: value for name, value in sampling.items() if value is not None}),
                 **given,
             }

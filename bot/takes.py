@@ -24,7 +24,7 @@ from bot.errors import ENGINE_DOWN, ENGINE_WENT_AWAY, RESTARTED, UNEXPECTED, wor
 from bot.kit import Interaction
 from bot.limits import delivery_bytes
 from bot.messages import Moment
-from bot.orders import check_reaches
+from bot.orders import check_reaches, seconds_of
 from bot.permissions import can_rate, check_can_post
 from bot.refusal import Refusal
 from bot.take_message import TakeMessage
@@ -42,7 +42,6 @@ class _Running:
     take: Take
     order: GenerateRequest
     message: TakeMessage
-    track_name: str | None
     requester: str | None
     can_rate: bool
     moment: Moment = field(default_factory=Moment)
@@ -87,7 +86,12 @@ class Takes:
         settings = await self._store.guilds.settings(interaction.guild_id)
         async with self._counting:
             await self._check_share(interaction, len(orders))
-            takes = [await self._create(interaction, order, order.checkpoint or settings.checkpoint, parent) for order in orders]
+            takes = [
+                await self._create(
+                    interaction, order, checkpoint=order.checkpoint or settings.checkpoint, track_name=track_name, parent=parent
+                )
+                for order in orders
+            ]
         limit = delivery_bytes(interaction.filesize_limit, interaction.guild.filesize_limit if interaction.guild else None)
         for number, (take, order) in enumerate(zip(takes, orders, strict=True)):
             running = _Running(
@@ -96,11 +100,14 @@ class Takes:
                     update={
                         "take_id": take.id,
                         "checkpoint": take.checkpoint,
-                        "delivery": Delivery(max_bytes=limit, title=messages.shorten(take.prompt, 200) or None),
+                        "delivery": Delivery(
+                            format="wav" if order.loop else "mp3",  # an MP3 has a gap at its ends: it can't repeat to the sample
+                            max_bytes=limit,
+                            title=messages.shorten(take.prompt, 200) or None,
+                        ),
                     }
                 ),
                 TakeMessage(self._client.get_partial_messageable(interaction.channel_id, guild_id=interaction.guild_id), None, interaction),
-                track_name,
                 interaction.user.display_name,
                 can_rate(interaction.app_permissions),
             )
@@ -146,7 +153,7 @@ class Takes:
         """Ends what a killed process left behind: a clip that was made is posted, anything else is failed, and its message says so."""
         for take in left:
             channel = self._client.get_partial_messageable(take.message_channel_id or take.channel_id, guild_id=take.guild_id)
-            running = _Running(take, order_of(take), TakeMessage(channel, take.message_id), None, None, can_rate=True)
+            running = _Running(take, order_of(take), TakeMessage(channel, take.message_id), None, can_rate=True)
             try:
                 if take.clip is not None and take.message_deleted_at is None:
                     await self._post(running)
@@ -158,21 +165,30 @@ class Takes:
 
     # ---- one take
 
-    async def _create(self, interaction: Interaction, order: GenerateRequest, checkpoint: str | None, parent: Take | None) -> Take:
+    async def _create(
+        self, interaction: Interaction, order: GenerateRequest, *, checkpoint: str | None, track_name: str | None, parent: Take | None
+    ) -> Take:
         assert interaction.guild_id is not None and interaction.channel_id is not None
         continuing = order.kind == "continuation"
+        if continuing and track_name is None and parent is not None and parent.track_sha256 == order.track:
+            track_name = parent.track_name
         return await self._store.takes.create(
             guild_id=interaction.guild_id,
             channel_id=interaction.channel_id,
             member_id=interaction.user.id,
             kind=order.kind,
             prompt=order.prompt,
-            seconds=order.seconds,
+            seconds=seconds_of(order),
+            bpm=order.bpm,
+            key=order.key,
+            bars=order.bars,
+            loop=order.loop,
             seed=order.seed,
             guidance_scale=order.sampling.guidance_scale,
             temperature=order.sampling.temperature,
             checkpoint=checkpoint,
             track_sha256=order.track,
+            track_name=track_name,
             from_s=order.from_s,
             prompt_seconds=order.prompt_seconds if continuing else None,
             parent_take_id=parent.id if parent else None,
@@ -189,7 +205,7 @@ class Takes:
             raise Refusal(f"{has}: {then}. `/queue` shows them.")
 
     async def _show_first(self, interaction: Interaction, running: _Running, *, original: bool) -> None:
-        embed = messages.progress_embed(running.take, running.moment, running.track_name)
+        embed = messages.progress_embed(running.take, running.moment)
         view = buttons.running_view(running.take)
         sent: discord.Message
         if original:
@@ -238,16 +254,14 @@ class Takes:
                         running.take = await self._store.takes.start(running.take.id)
                         started = True
                     running.moment = Moment(0, event.eta_s, event.frames / event.of_frames)
-                running.message.show(messages.progress_embed(running.take, running.moment, running.track_name))
+                running.message.show(messages.progress_embed(running.take, running.moment))
         raise EngineUnreachable("the engine ended without a clip")
 
     async def _post(self, running: _Running) -> None:
         """The clip is kept: shows it, and only then calls the take done."""
         take = running.take
-        embed = messages.clip_embed(take, track_name=running.track_name, requester=running.requester, can_rate=running.can_rate)
-        replaced = await running.message.post(
-            embed, buttons.clip_view(take), lambda: clips.files(self._store, take, running.track_name), take.id
-        )
+        embed = messages.clip_embed(take, requester=running.requester, can_rate=running.can_rate)
+        replaced = await running.message.post(embed, buttons.clip_view(take), lambda: clips.files(self._store, take), take.id)
         assert running.message.message_id is not None
         await self._store.takes.attach_message(take.id, running.message.message_id, running.message.channel.id)
         running.take = await self._store.takes.finish(take.id)
@@ -255,7 +269,7 @@ class Takes:
             await running.message.discard(replaced)
         log.info("take %s is posted: %s, %.1f s", take.id, take.kind, take.clip.duration_s if take.clip else 0)
         if running.can_rate and not await clips.add_scale(running.message.reference):
-            warned = messages.clip_embed(running.take, track_name=running.track_name, requester=running.requester, can_rate=False)
+            warned = messages.clip_embed(running.take, requester=running.requester, can_rate=False)
             await running.message.reference.edit(embed=warned)
 
     async def _end_cancelled(self, running: _Running) -> None:
@@ -263,7 +277,7 @@ class Takes:
             running.take = await self._store.takes.cancel(running.take.id)
         except WrongState:
             return
-        embed = messages.cancelled_embed(running.take, running.cancelled_by, running.track_name)
+        embed = messages.cancelled_embed(running.take, running.cancelled_by)
         await running.message.end(embed, buttons.ended_view(running.take))
 
     async def _fail(self, running: _Running, words: str) -> None:
@@ -271,18 +285,19 @@ class Takes:
             running.take = await self._store.takes.fail(running.take.id, words)
         except WrongState:
             return  # it was posted: what went wrong came after that
-        await running.message.end(messages.failed_embed(running.take, words, running.track_name), buttons.ended_view(running.take))
+        await running.message.end(messages.failed_embed(running.take, words), buttons.ended_view(running.take))
 
 
 def order_of(take: Take) -> GenerateRequest:
     """What was asked for, from its row: to be asked again."""
-    given = {"from_s": take.from_s, "prompt_seconds": take.prompt_seconds}
+    length = {"seconds": take.seconds} if take.bars is None else {"bars": take.bars}
+    given = {"from_s": take.from_s, "prompt_seconds": take.prompt_seconds, "bpm": take.bpm, "key": take.key, **length}
     return GenerateRequest.model_validate(
         {
             "take_id": take.id,
             "kind": take.kind,
             "prompt": take.prompt,
-            "seconds": take.seconds,
+            "loop": take.loop,
             "seed": take.seed,
             "sampling": {"guidance_scale": take.guidance_scale, "temperature": take.temperature},
             "checkpoint": take.checkpoint,

@@ -23,6 +23,7 @@ from typing import ParamSpec, TypeVar
 
 from engine import takes
 from engine.analyses.desk import Analyses
+from engine.analyses.kept import Kept
 from engine.api import HEARTBEAT_S, CheckpointInfo, Done, Failed, GenerateRequest, Health, Heartbeat, Progress, Queued, TrackInfo
 from engine.batcher import Batcher, Job, Sound, Told
 from engine.checkpoints import Catalogue, describe
@@ -212,9 +213,9 @@ class Engine:
             self._ended(take, kind, EngineError("cancelled", "The take was cancelled."))
 
         take = Take(request.take_id, cancel)
-        job = Job(request.take_id, prepared.checkpoint.id, request.seconds, partial(takes.start, prepared), tell)
+        job = Job(request.take_id, prepared.checkpoint.id, prepared.seconds, partial(takes.start, prepared), tell)
         self._takes[take.id] = take
-        log.info("take %s: %s, %.1f s, checkpoint %s", take.id, kind, request.seconds, prepared.checkpoint.id)
+        log.info("take %s: %s, %.1f s, checkpoint %s", take.id, kind, prepared.seconds, prepared.checkpoint.id)
         self._batcher.submit(job)
         return take
 
@@ -230,7 +231,8 @@ class Engine:
         if request.track is None:
             return takes.prepare(request, checkpoint)
         info = self.tracks.find(request.track)
-        return takes.prepare(request, checkpoint, self.tracks.read(request.track), info.duration_s)
+        known = takes.known_music(Kept(self.tracks).record(request.track))
+        return takes.prepare(request, checkpoint, self.tracks.read(request.track), info.duration_s, known=known)
 
     async def _finish(self, take: Take, prepared: takes.Prepared, sound: Sound, arrived: float) -> None:
         def work() -> tuple[Done, bytes]:

@@ -3,9 +3,9 @@
 ::
 
     GenerateRequest ─ prepare ─▶ Prepared ─ start ─▶ Decoder.step()… ─▶ samples [C, N] ─ finish ─▶ Done
-                      track ▷ decode ▷ resample                         seam ▷ loudness ▷ FLAC, delivery, picture
+                      track ▷ decode ▷ hear ▷ resample                  hear ▷ loop or seam ▷ loudness ▷ FLAC, delivery, pictures
 
-``prepare`` and ``finish`` take long (ffmpeg, drawing): call them where that holds up nobody.
+``prepare`` and ``finish`` take long (ffmpeg, listening, drawing): call them where that holds up nobody.
 """
 
 from __future__ import annotations
@@ -14,48 +14,97 @@ import math
 import secrets
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.api import MAX_SEED, CheckpointInfo, Done, GenerateRequest, Payload
+from engine.api.takes import DEFAULT_SECONDS, Loop, Music, bars_length
 from engine.errors import EngineError
+from engine.musical import Aim, LoopFacts, loop_spare_s, worded
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from engine.models import Decoder, Model
+    from engine.music.analysis import Grid
     from engine.music.audio import Audio
+    from engine.music.encode import Tags
 
 SHORTEST_PROMPT_S = 0.5
 PAST_THE_END_S = 0.05
 """How far past the end ``from`` may be and still mean the end: players round what they show."""
 
 
+HEARD_BEFORE_S = 45.0
+"""How much of a track before ``from`` is listened to for its tempo and key, in seconds: what the new audio has to fit to."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A take that only needs a model. seed: drawn where the request left it open. prompt_audio: at the checkpoint's rate and channels."""
+    """A take that only needs a model.
+
+    seed: drawn where the request left it open. prompt_audio: at the checkpoint's rate and channels. track: tempo and key of what is
+    continued. told: what the model is told. length_s: of the new audio as wanted; seconds: as generated, a loop being cut out of more.
+    """
 
     request: GenerateRequest
     seed: int
     checkpoint: CheckpointInfo
     prompt_audio: Audio | None
+    track: Aim
+    told: str
+    length_s: float
+    seconds: float
+
+    @property
+    def aim(self) -> Aim:
+        """What the clip is to have: what was asked for, else what the track has."""
+        asked = self.request.asked
+        return Aim(asked.bpm if asked.bpm is not None else self.track.bpm, asked.key or self.track.key)
 
 
-def prepare(request: GenerateRequest, checkpoint: CheckpointInfo, track: bytes | None = None, track_s: float | None = None) -> Prepared:
-    """Draw the seed, and cut out of the track (``track_s`` seconds long) what is to be continued.
+def prepare(
+    request: GenerateRequest,
+    checkpoint: CheckpointInfo,
+    track: bytes | None = None,
+    track_s: float | None = None,
+    *,
+    known: Aim | None = None,
+) -> Prepared:
+    """Draw the seed, cut out of the track (``track_s`` seconds long) what is to be continued, and listen to it.
 
-    Raises EngineError 'bad_request' where there is nothing before ``from``, 'bad_audio' where that is silent or can't be read.
+    known: the track's tempo and key, where somebody has listened already. Raises EngineError 'bad_request' where there is nothing before
+    ``from`` or no tempo to count bars by, 'bad_audio' where the track is silent there or can't be read.
     """
     seed = request.seed if request.seed is not None else secrets.randbelow(MAX_SEED + 1)
-    if request.kind != "continuation":
-        return Prepared(request, seed, checkpoint, None)
-    assert track is not None
-    assert track_s is not None
-    return Prepared(request, seed, checkpoint, _cut(request, checkpoint, track, track_s))
+    prompt_audio, of_track = None, Aim()
+    if request.kind == "continuation":
+        assert track is not None
+        assert track_s is not None
+        prompt_audio, of_track = _cut(request, checkpoint, track, track_s, known)
+    asked = request.asked
+    aim = Aim(asked.bpm if asked.bpm is not None else of_track.bpm, asked.key or of_track.key)
+    length_s = _length(request, aim.bpm)
+    seconds = length_s + loop_spare_s(length_s, aim.bpm) if request.loop else length_s
+    return Prepared(request, seed, checkpoint, prompt_audio, of_track, worded(request.prompt, aim), length_s, seconds)
 
 
-def _cut(request: GenerateRequest, checkpoint: CheckpointInfo, track: bytes, track_s: float) -> Audio:
-    from engine.music.audio import AudioError, decode, require_sound, resample
+def _length(request: GenerateRequest, bpm: float | None) -> float:
+    if request.bars is None:
+        return request.seconds or DEFAULT_SECONDS
+    if bpm is None:
+        raise EngineError("bad_request", "No steady tempo can be told in the track, so bars have no length: give bpm too.")
+    try:
+        return bars_length(request.bars, bpm)
+    except ValueError as error:
+        raise EngineError("bad_request", f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
+
+
+def _cut(request: GenerateRequest, checkpoint: CheckpointInfo, track: bytes, track_s: float, known: Aim | None) -> tuple[Audio, Aim]:
+    """What the model hears, and the tempo and key of what lies before ``from``."""
+    import numpy as np
+
+    from engine.music.audio import Audio, AudioError, decode, require_sound, resample
 
     until_s = track_s if request.from_s is None else request.from_s
     if until_s > track_s + PAST_THE_END_S:
@@ -69,24 +118,47 @@ def _cut(request: GenerateRequest, checkpoint: CheckpointInfo, track: bytes, tra
         raise EngineError(
             "bad_request", f"There is too little to continue: {what}, and {SHORTEST_PROMPT_S} s are needed. Choose a later point."
         )
-    since_s = max(0.0, until_s - request.prompt_seconds)
+    listen = known is None and not (request.asked.bpm is not None and request.asked.key is not None)
+    since_s = max(0.0, until_s - max(request.prompt_seconds, HEARD_BEFORE_S if listen else 0.0))
     try:
-        heard = decode(track, start_s=since_s, duration_s=until_s - since_s)
+        before = decode(track, start_s=since_s, duration_s=until_s - since_s)
+        first = max(0, before.length_samples - round(min(until_s, request.prompt_seconds) * before.sample_rate))
+        heard = Audio(np.ascontiguousarray(before.samples[:, first:]), before.sample_rate)
         require_sound(heard)
     except AudioError as error:
         raise EngineError("bad_audio", str(error)) from error
-    return resample(heard, checkpoint.sample_rate, checkpoint.channels)
+    of_track = known or (hear(before)[0] if listen else Aim())
+    return resample(heard, checkpoint.sample_rate, checkpoint.channels), of_track
+
+
+def known_music(record: dict[str, Any] | None) -> Aim | None:
+    """Tempo and key out of an analysis of the whole track that is kept, where one tempo goes through all of it; else None: listen again."""
+    from engine.music.analysis import AnalysisError, TrackAnalysis
+
+    try:
+        analysis = TrackAnalysis.from_record(record) if record is not None else None
+    except AnalysisError:
+        return None
+    return Aim(analysis.grid.bpm, analysis.key) if analysis is not None and analysis.grid is not None and analysis.grid.steady else None
+
+
+def hear(audio: Audio) -> tuple[Aim, Grid | None]:
+    """Tempo and key by analysis, and the grid that the tempo is of."""
+    from engine.music.analysis import analyse
+
+    analysis = analyse(audio)
+    return Aim(analysis.grid.bpm if analysis.grid else None, analysis.key), analysis.grid
 
 
 def start(prepared: Prepared, model: Model) -> Decoder:
-    """A decoder of ``request.seconds`` of new audio. Takes time only for the conditioning and the prompt's codes."""
+    """A decoder of ``prepared.seconds`` of new audio. Takes time only for the conditioning and the prompt's codes."""
     import torch
 
     request = prepared.request
     prompt_audio = None if prepared.prompt_audio is None else torch.from_numpy(prepared.prompt_audio.samples)  # [C, N]
     return model.start(
-        prompt=request.prompt.strip() or None,
-        frames=math.ceil(request.seconds * model.frame_rate),
+        prompt=prepared.told or None,
+        frames=math.ceil(prepared.seconds * model.frame_rate),
         sampling=replace(model.default_sampling, **request.sampling.model_dump(exclude_none=True)),
         seed=prepared.seed,
         prompt_audio=prompt_audio,
@@ -98,34 +170,24 @@ def finish(prepared: Prepared, samples: NDArray[np.float32], sample_rate: int, *
 
     began: ``time.monotonic()`` when the take arrived. Raises EngineError 'bad_request' where the delivery can't be made small enough.
     """
-    import numpy as np
-
-    from engine.music.audio import Audio
-    from engine.music.encode import DoesNotFit, Tags, encode
-    from engine.music.loudness import measure, normalise
-    from engine.music.pictures import draw
-    from engine.music.seam import join
+    from engine.music.encode import DoesNotFit, encode
+    from engine.music.loudness import measure
+    from engine.music.pictures import cover, draw
 
     request, checkpoint = prepared.request, prepared.checkpoint
-    wanted = round(request.seconds * sample_rate)  # the last frame may reach past it
-    audio = Audio(np.ascontiguousarray(samples[:, :wanted], dtype=np.float32), sample_rate)
-    seam_s: float | None = None
-    if prepared.prompt_audio is not None:
-        audio, seam_s = join(prepared.prompt_audio, audio)
-    audio = normalise(audio)
+    made = _clip(prepared, samples, sample_rate)
+    audio = made.audio
     loudness = measure(audio)
     title = (
         request.delivery.title or request.prompt.strip() or {"continuation": "Continuation", "unconditional": "Surprise"}.get(request.kind)
     )
-    tags = Tags(
-        title=title, prompt=request.prompt.strip() or None, seed=prepared.seed, checkpoint=checkpoint.id, licence=checkpoint.licence
-    )
+    tags = _tags(prepared, made, title, cover(audio))
     try:
         delivery = encode(audio, request.delivery.format, max_bytes=request.delivery.max_bytes, tags=tags)
     except DoesNotFit as error:
         raise EngineError("bad_request", str(error)) from error
     clip = delivery if request.delivery.format == "flac" and delivery.extension == "flac" else encode(audio, "flac", tags=tags)
-    picture = draw(audio, seam_s=seam_s, title=title or "")
+    picture = draw(audio, seam_s=made.seam_s, title=title or "")
     return Done(
         clip=Payload.of(clip.data, clip.media_type, clip.extension),
         delivery=Payload.of(delivery.data, delivery.media_type, delivery.extension),
@@ -134,14 +196,69 @@ def finish(prepared: Prepared, samples: NDArray[np.float32], sample_rate: int, *
         checkpoint=checkpoint.id,
         checkpoint_kind=checkpoint.kind,
         prompt=request.prompt,
+        told=prepared.told or None,
+        asked=Music.of(request.asked),
+        track=Music.of(prepared.track),
+        heard=Music.of(made.heard),
+        loop=None if made.loop is None else Loop(bars=made.loop.bars, bpm=made.loop.bpm, own_bpm=made.loop.own_bpm),
         duration_s=audio.duration_s,
         sample_rate=audio.sample_rate,
         channels=audio.channels,
-        seam_s=seam_s,
+        seam_s=made.seam_s,
         loudness_lufs=loudness.lufs,
         peak_dbfs=loudness.peak_dbfs,
         generate_s=round(generate_s, 3),
         total_s=round(time.monotonic() - began, 3),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Made:
+    """The clip before it is a file. heard: in the new audio alone."""
+
+    audio: Audio
+    heard: Aim
+    seam_s: float | None = None
+    loop: LoopFacts | None = None
+
+
+def _clip(prepared: Prepared, samples: NDArray[np.float32], sample_rate: int) -> _Made:
+    import numpy as np
+
+    from engine.music.audio import Audio
+    from engine.music.loops import around, cut_loop
+    from engine.music.loudness import normalise
+    from engine.music.seam import join
+
+    request = prepared.request
+    if request.loop:
+        new = Audio(np.ascontiguousarray(samples, dtype=np.float32), sample_rate)
+        heard, grid = hear(new)
+        audio, facts = cut_loop(new, grid, length_s=prepared.length_s, bars=request.bars, bpm=prepared.aim.bpm)
+        return _Made(around(audio, normalise), heard, loop=facts)
+    wanted = round(prepared.length_s * sample_rate)  # the last frame may reach past it
+    new = Audio(np.ascontiguousarray(samples[:, :wanted], dtype=np.float32), sample_rate)
+    heard, _grid = hear(new)
+    if prepared.prompt_audio is None:
+        return _Made(normalise(new), heard)
+    joined, seam_s = join(prepared.prompt_audio, new)
+    return _Made(normalise(joined), heard, seam_s)
+
+
+def _tags(prepared: Prepared, made: _Made, title: str | None, picture: bytes) -> Tags:
+    """A loop is tagged with the tempo at which it repeats, any other clip with what was heard in it; never with what was only asked for."""
+    from engine.music.encode import Tags
+
+    checkpoint, loop = prepared.checkpoint, made.loop
+    return Tags(
+        title=title,
+        prompt=prepared.request.prompt.strip() or None,
+        seed=prepared.seed,
+        checkpoint=checkpoint.id,
+        licence=checkpoint.licence,
+        bpm=loop.bpm if loop is not None and loop.bpm is not None else made.heard.bpm,
+        key=made.heard.key,
+        cover=picture,
     )
 
 

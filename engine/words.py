@@ -20,6 +20,7 @@ NAMES = {
     "top_k": "top-k",
     "top_p": "top-p",
     "take_id": "take id",
+    "bpm": "BPM",
 }
 UNITS = {"from_s": " seconds"}
 

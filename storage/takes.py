@@ -48,6 +48,16 @@ class Clip:
     loudness_lufs: float | None = None
     peak_dbfs: float | None = None
     generate_s: float | None = None
+    track_bpm: float | None = None
+    """Tempo and key of what is continued, where they are known."""
+    track_key: str | None = None
+    heard_bpm: float | None = None
+    """Tempo and key of the new audio, by analysis; keys are written as 'A minor'."""
+    heard_key: str | None = None
+    loop_bars: int | None = None
+    loop_bpm: float | None = None
+    """Exactly what a loop repeats at; ``loop_own_bpm`` is its tempo before it was stretched."""
+    loop_own_bpm: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +71,12 @@ class Take:
     prompt: str
     prompt_kind: PromptKind
     seconds: float
+    """Asked length; with ``bars``, what they come to at the asked or a usual tempo."""
+    bpm: float | None
+    key: str | None
+    """Asked by option, as 'A minor'."""
+    bars: int | None
+    loop: bool
     seed: int | None
     guidance_scale: float | None
     temperature: float | None
@@ -69,6 +85,7 @@ class Take:
     checkpoint_kind: CheckpointKind | None
     category: Category | None
     track_sha256: str | None
+    track_name: str | None
     from_s: float | None
     prompt_seconds: float | None
     parent_take_id: str | None
@@ -135,20 +152,29 @@ class Takes:
         kind: TakeKind,
         prompt: str = "",
         seconds: float,
+        bpm: float | None = None,
+        key: str | None = None,
+        bars: int | None = None,
+        loop: bool = False,
         seed: int | None = None,
         guidance_scale: float | None = None,
         temperature: float | None = None,
         checkpoint: str | None = None,
         track_sha256: str | None = None,
+        track_name: str | None = None,
         from_s: float | None = None,
         prompt_seconds: float | None = None,
         parent_take_id: str | None = None,
     ) -> Take:
-        """A new take, queued. What kind of prompt it is follows from the guild's token of this moment."""
+        """A new take, queued. What kind of prompt it is follows from the guild's token of this moment.
+
+        A tempo or key asked for is named to the model behind the prompt, so that "techno" is then no longer just "techno".
+        """
         take_id = secrets.token_hex(8)
         async with self._database.transaction() as transaction:
             await ensure_guild(transaction, guild_id)
             token = (await read_settings(transaction, guild_id)).token
+            asked = prompt_kind(prompt, token)
             values = {
                 "take_id": take_id,
                 "guild_id": guild_id,
@@ -156,13 +182,18 @@ class Takes:
                 "member_id": member_id,
                 "kind": kind,
                 "prompt": prompt,
-                "prompt_kind": prompt_kind(prompt, token),
+                "prompt_kind": "other" if asked == "plain" and (bpm is not None or key is not None) else asked,
                 "seconds": seconds,
+                "bpm": bpm,
+                "key_name": key,
+                "bars": bars,
+                "loop": int(loop),
                 "seed": seed,
                 "guidance_scale": guidance_scale,
                 "temperature": temperature,
                 "checkpoint": checkpoint,
                 "track_sha256": track_sha256,
+                "track_name": track_name,
                 "from_s": from_s,
                 "prompt_seconds": prompt_seconds,
                 "parent_take_id": parent_take_id,
@@ -308,6 +339,10 @@ def _take(row: sqlite3.Row) -> Take:
         prompt=row["prompt"],
         prompt_kind=cast(PromptKind, row["prompt_kind"]),
         seconds=row["seconds"],
+        bpm=row["bpm"],
+        key=row["key_name"],
+        bars=row["bars"],
+        loop=bool(row["loop"]),
         seed=row["seed"],
         guidance_scale=row["guidance_scale"],
         temperature=row["temperature"],
@@ -315,6 +350,7 @@ def _take(row: sqlite3.Row) -> Take:
         checkpoint_kind=cast(CheckpointKind | None, row["checkpoint_kind"]),
         category=cast(Category | None, row["category"]),
         track_sha256=row["track_sha256"],
+        track_name=row["track_name"],
         from_s=row["from_s"],
         prompt_seconds=row["prompt_seconds"],
         parent_take_id=row["parent_take_id"],

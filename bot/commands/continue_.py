@@ -14,6 +14,7 @@ from discord import app_commands, ui
 
 from bot import uploads
 from bot.commands.crate import find_track, suggest_tracks
+from bot.commands.generate import BARS, LOOP, key_choices
 from bot.errors import answering
 from bot.kit import Interaction
 from bot.messages import shorten
@@ -22,12 +23,14 @@ from bot.orders import (
     DEFAULT_SECONDS,
     check_reaches,
     continuation_order,
+    parse_length,
     parse_number,
     parse_time,
     several,
 )
 from bot.refusal import Refusal
 from bot.uploads import track_label
+from engine.api import GenerateRequest
 from storage import Store, Take, Track
 
 _UNKNOWN = "0" * 64
@@ -75,6 +78,10 @@ class Source:
     from_="Where the new music begins, such as 1:30 or 90; the track's end if left out",
     prompt_seconds="How much of the track before that is listened to, in seconds: 0.5 to 20; 4 if left out",
     seconds="How much new music, in seconds: 1 to 240; 8 if left out",
+    bpm="Tempo, if it is not to keep the track's: 60 to 200",
+    key="Key, if it is not to keep the track's: Am, A minor or 8A",
+    bars=BARS,
+    loop=LOOP,
     prompt="Words that steer it, if you like",
 )
 async def continue_(  # noqa: PLR0917 (options of a slash command)
@@ -84,6 +91,10 @@ async def continue_(  # noqa: PLR0917 (options of a slash command)
     from_: str | None = None,
     prompt_seconds: float | None = None,
     seconds: float | None = None,
+    bpm: float | None = None,
+    key: str | None = None,
+    bars: int | None = None,
+    loop: bool = False,
     prompt: str = "",
 ) -> None:
     assert interaction.guild_id is not None
@@ -95,12 +106,28 @@ async def continue_(  # noqa: PLR0917 (options of a slash command)
         source = Source.of_track(await find_track(interaction.client.store, interaction.guild_id, crate))
     else:
         raise Refusal("Attach a track to `track`, or pick one of the crate's with `crate`.")
-    await begin(interaction, source, from_s=parse_time(from_ or ""), prompt_seconds=prompt_seconds, seconds=seconds, prompt=prompt)
+    order = continuation_order(
+        source.sha256 or _UNKNOWN,
+        from_s=parse_time(from_ or ""),
+        prompt_seconds=prompt_seconds,
+        seconds=seconds,
+        bpm=bpm,
+        key=key,
+        bars=bars,
+        loop=loop,
+        prompt=prompt,
+    )
+    await begin(interaction, source, order)
 
 
 @continue_.autocomplete("crate")
 async def _suggest(interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
     return await suggest_tracks(interaction, typed)
+
+
+@continue_.autocomplete("key")
+async def _suggest_key(interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
+    return key_choices(typed)
 
 
 @app_commands.context_menu(name="Continue this track")
@@ -126,35 +153,35 @@ class ContinueModal(ui.Modal, title="Continue this track"):
         )
         self.prompt: ui.TextInput[Self] = ui.TextInput(
             style=discord.TextStyle.paragraph,
-            placeholder="dark warehouse techno, 135 bpm",
+            placeholder="dark warehouse techno; it keeps the track's tempo and key unless you name others: 135 bpm, Am",
             max_length=1000,
             required=False,
             custom_id="prompt",
         )
-        self.add_item(ui.Label(text="New music, in seconds", description="1 to 240", component=self.seconds))
+        self.add_item(ui.Label(text="New music", description="In seconds, or bars: 8 bars, or 8 bars loop", component=self.seconds))
         self.add_item(ui.Label(text="From", description=shorten(f"Such as 1:30 or 90.{end}", 100), component=self.from_))
         self.add_item(ui.Label(text="Listen to, in seconds", description="How much of it before that point", component=self.prompt_seconds))
         self.add_item(ui.Label(text="Words that steer it", description="May be left empty", component=self.prompt))
 
     async def on_submit(self, interaction: Interaction) -> None:  # type: ignore[override]
         async with answering(interaction):
-            await begin(
-                interaction,
-                self.source,
+            seconds, bars, loop = parse_length(self.seconds.value, "New music")
+            order = continuation_order(
+                self.source.sha256 or _UNKNOWN,
                 from_s=parse_time(self.from_.value),
                 prompt_seconds=parse_number(self.prompt_seconds.value, "Listen to"),
-                seconds=parse_number(self.seconds.value, "New music"),
+                seconds=seconds,
+                bars=bars,
+                loop=loop,
                 prompt=self.prompt.value,
             )
+            await begin(interaction, self.source, order)
 
 
-async def begin(
-    interaction: Interaction, source: Source, *, from_s: float | None, prompt_seconds: float | None, seconds: float | None, prompt: str
-) -> None:
-    """Checks everything that can be checked, fetches what has to be fetched, and sets the take going. Raises Refusal."""
-    order = continuation_order(source.sha256 or _UNKNOWN, from_s=from_s, prompt_seconds=prompt_seconds, seconds=seconds, prompt=prompt)
+async def begin(interaction: Interaction, source: Source, order: GenerateRequest) -> None:
+    """Checks what is left to check, fetches what has to be fetched, and sets the take going. Raises Refusal."""
     if source.duration_s is not None:
-        check_reaches(from_s, source.duration_s)
+        check_reaches(order.from_s, source.duration_s)
     takes = interaction.client.takes
     await takes.check(interaction)
     await interaction.response.defer(thinking=True)

@@ -10,16 +10,24 @@ from bot import buttons, pages
 from bot.kit import Interaction
 from bot.limits import AUTOCOMPLETE_ANSWER_S, AUTOCOMPLETE_CHOICES, CHOICE_CHARACTERS
 from bot.messages import shorten
-from bot.orders import several, surprise_order, text_order
+from bot.orders import several, suggest_keys, surprise_order, text_order
 from engine.client import EngineError
 
 SECONDS = "How long, in seconds: 1 to 240; 8 if left out"
+BPM = "Tempo: 60 to 200"
+KEY = "Key, as you write it: Am, A minor or 8A"
+BARS = "How long, in bars at that tempo, instead of seconds"
+LOOP = "Cut it to whole bars at exactly that tempo, its end meeting its start"
 SEED = "Any number: the same seed with the same words gives the same clip"
 
 
 @app_commands.command(name="generate", description="Make a new techno clip from words")
 @app_commands.describe(
     prompt="What it should sound like, such as: dark warehouse techno, rolling bass, 135 bpm",
+    bpm=BPM,
+    key=KEY,
+    bars=BARS,
+    loop=LOOP,
     seconds=SECONDS,
     takes="How many different clips: 1 to 4",
     seed=SEED,
@@ -30,6 +38,10 @@ SEED = "Any number: the same seed with the same words gives the same clip"
 async def generate(  # noqa: PLR0917 (options of a slash command)
     interaction: Interaction,
     prompt: str,
+    bpm: float | None = None,
+    key: str | None = None,
+    bars: int | None = None,
+    loop: bool = False,
     seconds: float | None = None,
     takes: int = 1,
     seed: int | None = None,
@@ -37,7 +49,18 @@ async def generate(  # noqa: PLR0917 (options of a slash command)
     temperature: float | None = None,
     checkpoint: str | None = None,
 ) -> None:
-    order = text_order(prompt, seconds=seconds, seed=seed, guidance=guidance, temperature=temperature, checkpoint=checkpoint)
+    order = text_order(
+        prompt,
+        seconds=seconds,
+        bpm=bpm,
+        key=key,
+        bars=bars,
+        loop=loop,
+        seed=seed,
+        guidance=guidance,
+        temperature=temperature,
+        checkpoint=checkpoint,
+    )
     orders = several(order, takes)
     await interaction.client.takes.check(interaction, len(orders))
     await interaction.response.defer(thinking=True)
@@ -87,3 +110,13 @@ async def suggest_checkpoints(interaction: Interaction, typed: str) -> list[app_
 @generate.autocomplete("checkpoint")
 async def _suggest(interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
     return await suggest_checkpoints(interaction, typed)
+
+
+@generate.autocomplete("key")
+async def _suggest_key(interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
+    return key_choices(typed)
+
+
+def key_choices(typed: str) -> list[app_commands.Choice[str]]:
+    """The keys that fit what is typed so far."""
+    return [app_commands.Choice(name=shown, value=name) for shown, name in suggest_keys(typed)][:AUTOCOMPLETE_CHOICES]

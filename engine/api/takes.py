@@ -12,13 +12,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter, field_validator, model_validator
 
 from engine.api.base import ErrorCode, Payload, Sha256, Wire
+from engine.keys import parse_key
+from engine.musical import MAX_BARS, MAX_BPM, MIN_BPM, Aim, LoopFacts, bars_seconds, spoken, tempo
 
 MAX_SECONDS = 240.0
 """Longest clip that one take may ask for, in seconds (windowed extension past the model's 30 s)."""
 MIN_SECONDS = 1.0
+DEFAULT_SECONDS = 8.0
+"""Length of the new audio where neither seconds nor bars say it."""
 MAX_PROMPT_CHARACTERS = 1000
 MAX_SEED = 2**32 - 1
 
@@ -47,13 +51,25 @@ class GenerateRequest(Wire):
     """One take.
 
     ``text`` needs ``prompt``; ``continuation`` needs ``track`` (bytes stored before by ``PUT /v1/tracks/{sha256}``);
-    ``unconditional`` takes neither.
+    ``unconditional`` takes neither. Tempo and key are named to the model behind the prompt's own words, and checked in what comes out; a
+    continuation that asks for none keeps the track's.
     """
 
     take_id: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$", description="letters, digits and . _ : -")
     kind: Literal["text", "continuation", "unconditional"]
     prompt: str = Field(default="", max_length=MAX_PROMPT_CHARACTERS)
-    seconds: float = Field(default=8.0, ge=MIN_SECONDS, le=MAX_SECONDS, description="length of the new audio, without the track's own")
+    seconds: float | None = Field(
+        default=None,
+        ge=MIN_SECONDS,
+        le=MAX_SECONDS,
+        description="length of the new audio, without the track's own; None: as long as ``bars``, or 8",
+    )
+    bpm: float | None = Field(default=None, ge=MIN_BPM, le=MAX_BPM, description="tempo")
+    key: str | None = Field(default=None, max_length=24, description="as a DJ writes it: Am, A minor or 8A; read back as 'A minor'")
+    bars: int | None = Field(
+        default=None, ge=1, le=MAX_BARS, description="length in bars of 4/4 at ``bpm``, else the prompt's or track's tempo"
+    )
+    loop: bool = Field(default=False, description="cut to whole bars, its end meeting its start; of a continuation, the new part alone")
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="None: the engine draws one and says which")
     sampling: Sampling = Sampling()
     checkpoint: str | None = Field(default=None, max_length=200, description="id from GET /v1/checkpoints; None is the engine's default")
@@ -61,6 +77,40 @@ class GenerateRequest(Wire):
     from_s: float | None = Field(default=None, ge=0.0, description="where in the track the new audio begins; None: the track's end")
     prompt_seconds: float = Field(default=4.0, ge=0.5, le=20.0, description="how much of the track before ``from_s`` is heard")
     delivery: Delivery = Delivery()
+
+    @property
+    def asked(self) -> Aim:
+        """Tempo and key asked for, by option or in the prompt."""
+        said = spoken(self.prompt)
+        return Aim(self.bpm if self.bpm is not None else said.bpm, parse_key(self.key) or said.key)
+
+    @field_validator("key")
+    @classmethod
+    def _known_key(cls, written: str | None) -> str | None:
+        if written is None or not written.strip():
+            return None
+        key = parse_key(written)
+        if key is None:
+            raise ValueError(f"{written!r} is no key: write it as Am, A minor or 8A")
+        return key.name
+
+    @model_validator(mode="after")
+    def _music_makes_sense(self) -> GenerateRequest:
+        said, key = spoken(self.prompt), parse_key(self.key)
+        if self.kind == "unconditional" and (self.bpm or self.key or self.bars or self.loop):
+            raise ValueError("a take without a prompt has no tempo, key, bars or loop: ask for one from words")
+        if self.bpm is not None and said.bpm is not None and abs(self.bpm - said.bpm) >= 1.0:
+            raise ValueError(f"the prompt says {tempo(said.bpm)} and bpm says {tempo(self.bpm)}: leave one of them out")
+        if key is not None and said.key is not None and (key.tonic, key.mode) != (said.key.tonic, said.key.mode):
+            raise ValueError(f"the prompt says {said.key.name} and key says {key.name}: leave one of them out")
+        if self.bars is not None:
+            if self.seconds is not None:
+                raise ValueError("give the length in bars or in seconds, not in both")
+            if self.asked.bpm is not None:
+                bars_length(self.bars, self.asked.bpm)
+            elif self.kind == "text":
+                raise ValueError("bars have no length without a tempo: give bpm too")
+        return self
 
     @model_validator(mode="after")
     def _kind_fits_fields(self) -> GenerateRequest:
@@ -73,6 +123,15 @@ class GenerateRequest(Wire):
         if self.kind == "unconditional" and self.prompt.strip():
             raise ValueError("an unconditional take has no prompt")
         return self
+
+
+def bars_length(bars: int, bpm: float) -> float:
+    """Seconds that ``bars`` bars last. Raises ValueError, with words for a person, where no take may be so short or so long."""
+    seconds = bars_seconds(bars, bpm)
+    if seconds > MAX_SECONDS:
+        most = int(MAX_SECONDS / bars_seconds(1, bpm))
+        raise ValueError(f"{bars} bars at {tempo(bpm)} are {seconds:.0f} seconds, and {MAX_SECONDS:.0f} is the most: ask for {most} bars")
+    return seconds
 
 
 class Queued(Wire):
@@ -92,6 +151,33 @@ class Heartbeat(Wire):
     event: Literal["heartbeat"] = "heartbeat"
 
 
+class Music(Wire):
+    """A tempo and a key; None: not asked for, or not to be told."""
+
+    bpm: float | None = None
+    key: str | None = Field(default=None, description="as 'A minor'")
+
+    @classmethod
+    def of(cls, aim: Aim) -> Music:
+        return cls(bpm=None if aim.bpm is None else round(aim.bpm, 2), key=aim.key.name if aim.key else None)
+
+    @property
+    def aim(self) -> Aim:
+        return Aim(self.bpm, parse_key(self.key))
+
+
+class Loop(Wire):
+    """How the clip was cut to repeat. Its length is ``bars`` bars at ``bpm``, exact to the sample."""
+
+    bars: int | None = Field(description="None where there was no tempo to count them by")
+    bpm: float | None
+    own_bpm: float | None = Field(description="before stretching; None where no beat was found to cut by")
+
+    @property
+    def facts(self) -> LoopFacts:
+        return LoopFacts(self.bars, self.bpm, self.own_bpm)
+
+
 class Done(Wire):
     """``clip`` is lossless FLAC at −14 LUFS, its peak at most −1 dBFS; ``delivery`` is the same for the listener's client, tagged."""
 
@@ -103,6 +189,11 @@ class Done(Wire):
     checkpoint: str
     checkpoint_kind: Literal["base", "finetuned"]
     prompt: str
+    told: str | None = Field(default=None, description="what the model was told: the prompt, with tempo and key")
+    asked: Music = Field(default=Music(), description="by option or in the prompt")
+    track: Music = Field(default=Music(), description="of the continued track, where it is known")
+    heard: Music = Field(default=Music(), description="in what came out, by analysis")
+    loop: Loop | None = None
     duration_s: float
     sample_rate: int
     channels: int

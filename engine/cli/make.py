@@ -21,6 +21,7 @@ from engine.checkpoints import Catalogue, describe
 from engine.cli.tools import require_audio_tools
 from engine.errors import EngineError
 from engine.models import ModelShelf, loader, threads_for
+from engine.musical import outcome
 from engine.settings import EngineSettings
 from engine.words import explain
 
@@ -63,6 +64,10 @@ def _request(arguments: argparse.Namespace, track: bytes | None, extension: str)
         "kind": arguments.kind,
         "prompt": arguments.prompt,
         "seconds": arguments.seconds,
+        "bpm": getattr(arguments, "bpm", None),
+        "key": getattr(arguments, "key", None),
+        "bars": getattr(arguments, "bars", None),
+        "loop": getattr(arguments, "loop", False),
         "seed": arguments.seed,
         "from_s": getattr(arguments, "from_s", None),
         "prompt_seconds": getattr(arguments, "prompt_seconds", None),
@@ -159,7 +164,9 @@ def _summary(out: Path, done: Done) -> str:
     loudness = "" if done.loudness_lufs is None else f" · {done.loudness_lufs:.1f} LUFS".replace("-", "−")
     sides = "mono" if done.channels == 1 else "stereo"
     seam = "" if done.seam_s is None else f" · new from {done.seam_s:.1f} s on"
+    music = outcome(done.asked.aim, done.track.aim, done.heard.aim, done.loop.facts if done.loop else None)
     return (
         f"{out}: {done.duration_s:.1f} s{seam} · {done.sample_rate / 1000:g} kHz {sides}{loudness}\n"
+        f"{f'{music[:1].upper()}{music[1:]}{chr(10)}' if music else ''}"
         f"seed {done.seed} · {done.checkpoint} ({done.checkpoint_kind}) · {done.generate_s:.1f} s in the model, {done.total_s:.1f} s in all"
     )

@@ -1,33 +1,27 @@
 """Audio as a file to send: ``encode`` to FLAC, WAV, MP3 or Ogg Opus, tagged, small enough, the same bytes each time.
 
-FLAC and WAV are written by soundfile; MP3 and Opus by pydub and ffmpeg; tags by mutagen. Not here: what the tags should say.
+FLAC and WAV are written by soundfile; MP3 and Opus by pydub and ffmpeg; tags in ``tagging``. Not here: what the tags should say.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-import mutagen
 import numpy as np
 import soundfile
-from mutagen.flac import FLAC
-from mutagen.id3 import COMM, ID3, TCOP, TENC, TIT2, TPE1, TSSE, TXXX
-from mutagen.mp3 import MP3
-from mutagen.oggopus import OggOpus
-from mutagen.wave import WAVE
 from numpy.typing import NDArray
 
-from engine.music import words
 from engine.music.audio import Audio
 from engine.music.sandbox import find_tool
+from engine.music.tagging import AI_GENERATED, SOFTWARE, Tags, tagged
+
+__all__ = ["AI_GENERATED", "BIT_RATES", "SOFTWARE", "DoesNotFit", "Encoded", "Format", "Tags", "encode"]
 
 Format = Literal["flac", "wav", "mp3", "ogg"]
 
-AI_GENERATED = "AI-generated"
-SOFTWARE = "Techno Composer"
 BIT_RATES = (320, 256, 224, 192, 160, 128, 112, 96, 80, 64)
 """kbit/s, best first."""
 
@@ -35,28 +29,12 @@ _MEDIA_TYPES = {"flac": "audio/flac", "wav": "audio/wav", "mp3": "audio/mpeg", "
 _MAX_MONO_KBITS = 192  # one channel at 192 is what two have at 384
 _MP3_RATES = (48000, 44100, 32000, 24000, 22050, 16000)
 _MPEG2_MAX_KBITS = 160  # MPEG-2 layer III, for rates below 32 kHz
+_MOST_FOR_COVER = 16
+"""A cover that would take more than this part of a file's room is left out: sound comes first."""
 
 
 class DoesNotFit(ValueError):
     """Not even the lowest bit rate makes the file small enough."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tags:
-    """What the file says about itself. None is left out; 'AI-generated' and the software are always said."""
-
-    title: str | None = None
-    prompt: str | None = None
-    seed: int | None = None
-    checkpoint: str | None = None
-    licence: str | None = None
-    comment: str | None = None
-    artist: str | None = None
-
-    @property
-    def full_comment(self) -> str:
-        """The comment that every player shows: begins with 'AI-generated'."""
-        return f"{AI_GENERATED}. {self.comment}" if self.comment else f"{AI_GENERATED} with {SOFTWARE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +56,19 @@ def encode(audio: Audio, format: Format, *, max_bytes: int | None = None, tags: 
     Raises DoesNotFit, AudioToolsMissing, ValueError (no samples).
     """
     tags = tags or Tags()
+    if tags.cover is not None and max_bytes is not None and len(tags.cover) * _MOST_FOR_COVER > max_bytes:
+        tags = replace(tags, cover=None)
     if audio.length_samples == 0:
         raise ValueError("nothing to encode: the audio has no samples")
     if format in {"flac", "wav"}:
-        data = _tagged(_lossless(audio, format), format, tags)
+        data = tagged(_lossless(audio, format), format, tags)
         if max_bytes is None or len(data) <= max_bytes:
             return Encoded(data, _MEDIA_TYPES[format], format)
         format = "mp3"
     for kbits in _bit_rates(audio, format):
         if max_bytes is not None and kbits * 1000 / 8 * audio.duration_s > 1.02 * max_bytes:
             continue
-        data = _tagged(_lossy(audio, format, kbits), format, tags)
+        data = tagged(_lossy(audio, format, kbits), format, tags)
         if max_bytes is None or len(data) <= max_bytes:
             return Encoded(data, _MEDIA_TYPES[format], format, kbits)
     assert max_bytes is not None
@@ -129,57 +109,3 @@ def _lossy(audio: Audio, format: str, kbits: int) -> bytes:
     file = io.BytesIO()
     segment.export(file, format=format, codec=codec, bitrate=f"{kbits}k", parameters=parameters)
     return file.getvalue()
-
-
-def _tagged(data: bytes, format: str, tags: Tags) -> bytes:
-    file = io.BytesIO(data)
-    if format in {"mp3", "wav"}:
-        tagged: mutagen.FileType = MP3(file) if format == "mp3" else WAVE(file)
-        if tagged.tags is None:
-            tagged.add_tags()
-        _write_id3(tagged.tags, tags)
-        file.seek(0)
-        if format == "mp3":
-            tagged.save(file, v2_version=3, padding=lambda _: 0)
-        else:
-            tagged.save(file, v2_version=3)
-    else:
-        tagged = FLAC(file) if format == "flac" else OggOpus(file)
-        if tagged.tags is None:
-            tagged.add_tags()
-        tagged.tags.clear()
-        for key, value in _vorbis(tags).items():
-            tagged.tags[key] = value
-        file.seek(0)
-        tagged.save(file, padding=lambda _: 0)
-    return file.getvalue()
-
-
-def _vorbis(tags: Tags) -> dict[str, str]:
-    """Vorbis comments: free-form names, https://xiph.org/vorbis/doc/v-comment.html."""
-    fields = {
-        "TITLE": tags.title,
-        "ARTIST": tags.artist or f"{SOFTWARE} ({AI_GENERATED})",
-        "COMMENT": tags.full_comment,
-        "LICENSE": tags.licence,
-        "ENCODER": SOFTWARE,
-        "PROMPT": tags.prompt,
-        "SEED": None if tags.seed is None else str(tags.seed),
-        "CHECKPOINT": tags.checkpoint,
-        "AI_GENERATED": "true",
-    }
-    tidied = {key: words.tidy(value, longest=2000) for key, value in fields.items()}  # no control characters, no lone surrogates
-    return {key: value for key, value in tidied.items() if value is not None}
-
-
-def _write_id3(frames: ID3, tags: Tags) -> None:
-    frames.clear()
-    utf16 = 1  # ID3v2.3 knows Latin-1 and UTF-16 only
-    values = _vorbis(tags)
-    for frame, key in ((TIT2, "TITLE"), (TPE1, "ARTIST"), (TCOP, "LICENSE"), (TENC, "ENCODER"), (TSSE, "ENCODER")):
-        if key in values:
-            frames.add(frame(encoding=utf16, text=[values[key]]))
-    frames.add(COMM(encoding=utf16, lang="eng", desc="", text=[values["COMMENT"]]))
-    for key in ("PROMPT", "SEED", "CHECKPOINT", "AI_GENERATED"):
-        if key in values:
-            frames.add(TXXX(encoding=utf16, desc=key, text=[values[key]]))

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from engine.music.audio import Audio
 
 WIDTH_PX, HEIGHT_PX = 1000, 420
+COVER_PX = 400
 
 _BACKGROUND = "#15161b"
 _PANEL = "#0d0e12"
@@ -224,3 +225,24 @@ def _draw_seam(wave: Any, heat: Any, seam_s: float, duration_s: float) -> None:
 
 def _outlined(text: Any) -> None:
     text.set_path_effects([patheffects.Stroke(linewidth=4, foreground=_PANEL, alpha=0.85), patheffects.Normal()])
+
+
+def cover(audio: Audio) -> bytes:
+    """A square cover for the file itself: JPEG bytes, 400 × 400 px, 20 to 40 kB: the waveform, coloured by the spectrogram."""
+    from PIL import Image
+
+    mono = audio.samples.mean(axis=0) if audio.length_samples else np.zeros(1, dtype=np.float32)
+    size, bars = COVER_PX, COVER_PX // 4
+    low, high, _rms = envelope(mono, bars)
+    tall = np.maximum(high, -low) / max(float(np.max(np.maximum(high, -low))), 0.02)  # [bars], 0 to 1
+    heat = _HEAT(1.0 + spectrogram(mono, audio.sample_rate, bars, size // 2) / _RANGE_DB)[..., :3]  # [rows, bars, RGB], low notes first
+    heat = np.repeat(np.concatenate([heat[::-1], heat]), 4, axis=1)  # [size, size, RGB]: mirrored at the middle
+    offset = np.abs(np.arange(size) - size / 2 + 0.5)[:, None] / (size / 2)  # [size, 1] from the middle
+    reach = np.repeat(0.08 + 0.82 * tall, 4)[None, :]  # [1, size]
+    gap = (np.arange(size) % 4 == 3)[None, :]
+    ground = np.array([int(_PANEL[place : place + 2], 16) for place in (1, 3, 5)]) / 255.0
+    lit = ((offset <= reach) & ~gap)[..., None]
+    pixels = np.where(lit, np.maximum(heat, 0.25 * ground), ground)
+    file = io.BytesIO()
+    Image.fromarray(np.round(pixels * 255).astype(np.uint8), "RGB").save(file, format="JPEG", quality=85, optimize=True)
+    return file.getvalue()

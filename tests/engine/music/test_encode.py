@@ -55,7 +55,7 @@ def test_it_plays_and_says_what_it_is(format: Format, clip: Audio) -> None:
     assert read(encoded.data) == {
         "title": TAGS.title,
         "artist": "Techno Composer (AI-generated)",
-        "comment": "AI-generated. Continues “Raw Kick” from 30 s",
+        "comment": "AI-generated with pocket, seed 4294967295, CC BY-NC 4.0 · Continues “Raw Kick” from 30 s",
         "license": "CC BY-NC 4.0",
         "encoder": "Techno Composer",
         "prompt": "dark techno, acid line",
