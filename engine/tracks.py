@@ -164,7 +164,10 @@ class Tracks:
     def put_beside(self, sha256: str, ending: str, data: bytes) -> bool:
         """Keeps something that was made of a track for as long as the track. False, and nothing kept, when it was forgotten meanwhile."""
         note = self._incoming / secrets.token_hex(8)
-        note.write_bytes(data)
+        with note.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         with self._forgetting:
             if not self.has(sha256):
                 note.unlink()

@@ -212,7 +212,7 @@ class Analyses:
     def _is_kept(self, kind: Kind, sha256: str) -> bool:
         if (kind, sha256) in self._unusable:
             return True
-        return (self._kept.heard(sha256) if kind == "analyse" else self._kept.vector(sha256)) is not None
+        return self._kept.is_heard(sha256) if kind == "analyse" else self._kept.vector(sha256) is not None
 
     def _ensure(self, kind: Kind, sha256: str, priority: int) -> asyncio.Task[None]:
         """The task that hears this track, begun now or before."""

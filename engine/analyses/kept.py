@@ -41,6 +41,17 @@ class Kept:
         record = self.record(sha256) if card else None
         return Heard(record, card) if card and record else None
 
+    def is_heard(self, sha256: str) -> bool:
+        """Whether ``heard`` has it, at a glance: a crate has hundreds."""
+        from engine.music.analysis import ANALYSIS_VERSION
+
+        try:
+            with self.path_of_record(sha256).open("rb") as file:
+                begins = b'{"version":%d,' % ANALYSIS_VERSION
+                return file.read(len(begins)) == begins and self._tracks.path_beside(sha256, CARD).exists()
+        except FileNotFoundError:
+            return False
+
     def record(self, sha256: str) -> dict[str, Any] | None:
         """The analysis alone."""
         from engine.music.analysis import ANALYSIS_VERSION

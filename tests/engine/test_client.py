@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -10,8 +11,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
-from engine.api import GenerateRequest, Heartbeat, Queued
+from engine.api import AnalysisRequest, GenerateRequest, Heartbeat, Queued
 from engine.client import EngineClient, EngineError, EngineUnreachable
 
 REQUEST = GenerateRequest(take_id="t", kind="unconditional")
@@ -155,3 +157,33 @@ async def test_misuse_is_told() -> None:
         EngineClient("engine:8060")
     with pytest.raises(RuntimeError, match="async with"):
         await EngineClient("http://127.0.0.1:1").health()
+
+
+async def test_an_engine_that_never_has_what_it_was_sent() -> None:
+    """A track that is uploaded and still unknown is an error, not another upload."""
+    track = hashlib.sha256(b"track").hexdigest()
+    uploads = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal uploads
+        if request.method == "PUT":
+            uploads += 1
+            facts = {"sha256": track, "duration_s": 1, "sample_rate": 44100, "channels": 1, "codec": "mp3", "peak_dbfs": -1}
+            return web.json_response(facts)
+        return web.json_response({"code": "unknown_track", "message": "Upload it first.", "tracks": [track]}, status=404)
+
+    async def bytes_of(_sha256: str) -> bytes:
+        return b"track"
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with EngineClient(f"http://127.0.0.1:{runner.addresses[0][1]}") as client:
+            with pytest.raises(EngineError, match="Upload it first") as caught:
+                await client.analyse(AnalysisRequest(track=track), bytes_of)
+        assert (caught.value.tracks, uploads) == ((track,), 1)
+    finally:
+        await runner.cleanup()

@@ -77,3 +77,24 @@ def test_only_hashes_name_files(tmp_path: Path, name: str) -> None:
     for method in (tracks.find, tracks.forget):
         with pytest.raises(EngineError, match="named by the SHA-256"):
             method(name)
+
+
+def test_what_is_kept_beside_a_track_goes_with_it(tmp_path: Path, files: Files) -> None:
+    tracks = Tracks(tmp_path, 2**30)
+    info = put(tracks, files("phone.wav").read_bytes())
+    assert tracks.beside(info.sha256, "card.png") is None
+    assert tracks.put_beside(info.sha256, "card.png", b"picture")
+    assert Tracks(tmp_path, 2**30).beside(info.sha256, "card.png") == b"picture"
+    tracks.forget(info.sha256)
+    assert tracks.beside(info.sha256, "card.png") is None
+    assert not tracks.put_beside(info.sha256, "card.png", b"too late")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_what_is_kept_beside_a_track_leaves_with_it_when_room_is_short(tmp_path: Path, files: Files) -> None:
+    first, second = files("phone.wav").read_bytes(), files("short.wav").read_bytes()
+    tracks = Tracks(tmp_path, room_bytes=len(first) + len(second) - 1)
+    gone = put(tracks, first)
+    tracks.put_beside(gone.sha256, "analysis.json", b"{}")
+    put(tracks, second)
+    assert not list(tmp_path.rglob(f"{gone.sha256}*"))
