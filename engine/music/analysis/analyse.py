@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from engine.music.analysis.facts import ANALYSIS_VERSION, Hints, TrackAnalysis
-from engine.music.analysis.features import extract
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.music.analysis.bars import find_bars
+from engine.music.analysis.facts import ANALYSIS_VERSION, Grid, Hints, TrackAnalysis, first_downbeat
+from engine.music.analysis.features import Features, extract
 from engine.music.analysis.fingerprint import take_fingerprint
 from engine.music.analysis.levels import ENERGY_S, measure_levels
+from engine.music.analysis.sections import find_sections
+from engine.music.analysis.tempo import find_onsets, find_pulse
 from engine.music.analysis.tonality import find_key
 from engine.music.audio import Audio
 
@@ -15,14 +21,16 @@ _NO_HINTS = Hints()
 def analyse(audio: Audio, hints: Hints = _NO_HINTS) -> TrackAnalysis:
     """Everything about one recording, at any rate, mono or stereo; silence and fragments give an analysis that says so.
 
-    What ``hints`` holds is taken as it is, with its own ``source``.
+    What ``hints`` holds is taken as it is, with its own ``source``; what it leaves open is listened for.
     """
     levels = measure_levels(audio)
     features = extract(audio)
+    onsets = find_onsets(features)
+    grid = hints.grid or find_grid(features, onsets, hints.bpm, hints.source)
     return TrackAnalysis(
         version=ANALYSIS_VERSION,
         duration_s=audio.duration_s,
-        grid=hints.grid,
+        grid=grid,
         key=hints.key or find_key(features),
         lufs=levels.lufs,
         peak_dbfs=levels.peak_dbfs,
@@ -30,6 +38,21 @@ def analyse(audio: Audio, hints: Hints = _NO_HINTS) -> TrackAnalysis:
         silences=levels.silences,
         energy_s=ENERGY_S,
         energy=levels.energy,
-        sections=(),
+        sections=find_sections(features, onsets, grid, levels.energy, ENERGY_S),
         fingerprint=take_fingerprint(features),
+    )
+
+
+def find_grid(features: Features, onsets: NDArray[np.float32], hint_bpm: float | None = None, source: str = "hint") -> Grid | None:
+    """Tempo and bar lines, or None where there is no beat. ``hint_bpm``, said by ``source``, is taken as it is."""
+    pulse = find_pulse(onsets, features.frame_rate, hint_bpm)
+    if pulse is None:
+        return None
+    bars = find_bars(features, onsets, pulse.bpm)
+    return Grid(
+        bpm=pulse.bpm,
+        downbeat_s=first_downbeat(bars.downbeat_s, 240.0 / pulse.bpm),
+        steady=pulse.steady,
+        confidence=min(1.0, pulse.clarity / 0.5) * bars.confidence,
+        source="detected" if hint_bpm is None else source,
     )
