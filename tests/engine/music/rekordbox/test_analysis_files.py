@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import tracemalloc
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -180,10 +181,16 @@ def test_a_huge_tag_is_not_taken_into_memory(tmp_path: Path, anlz: Any) -> None:
     file.write_bytes(content)
     with file.open("r+b") as opened:
         opened.truncate(2**30)
-    analysis = read_analysis(file)
+    tracemalloc.start()
+    try:
+        analysis = read_analysis(file)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
     assert analysis.grid is not None
     assert len(analysis.grid.beats_s) == 500
     assert analysis.problems
+    assert peak < 100e6
 
 
 @settings(max_examples=100, deadline=timedelta(seconds=5), suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)

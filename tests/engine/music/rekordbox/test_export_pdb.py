@@ -417,10 +417,15 @@ def test_a_bad_path_costs_the_row(pdb: Any, damaged: Any, offset: int, first_byt
     assert "playlist 1 names 1 tracks that the export does not list. They are left out." in library.problems
 
 
-@pytest.mark.parametrize(("offset", "words"), [(4090, "outside the page"), (60, "inside another row")])
-def test_a_row_elsewhere_is_left_out(pdb: Any, damaged: Any, offset: int, words: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [("end", "outside the page"), ("in the one before", "inside another row"), ("over the one before", "inside another row")],
+)
+def test_a_row_elsewhere_is_left_out(pdb: Any, damaged: Any, place: str, words: str) -> None:
     page, slot, _ = row_of(pdb, 20)
-    assert 0 < slot < 16
+    assert 2 < slot < 16
+    before = row_of(pdb, 19)[2] - page * 4096 - 40
+    offset = {"end": 4090, "in the one before": before + 60, "over the one before": before - 60}[place]
     library = damaged(lambda export: put(export, (page + 1) * 4096 - 6 - 2 * slot, offset, form="<H"))
     assert library.problems[0] == f"tracks, page {page}, row {slot}: it lies {words}. It is left out."
     assert list(library.tracks) == without(20)
@@ -537,9 +542,9 @@ def test_folders_inside_themselves(pdb: Any, stick: Stick) -> None:
 
 
 def test_a_small_file_does_not_become_a_large_library(pdb: Any, stick: Stick) -> None:
-    """Every slot of a page leads to one row, and every text of every row to one long text."""
-    for number in range(1, 11):
-        pdb.track(number, comment="x" * 80)
+    """Every slot of a page leads to one row; or every text of every row to one long text."""
+    for number in range(1, 9):
+        pdb.track(number, comment="x" * 1200 if number == 8 else "")
     export = bytearray(pdb.build())
     (page,) = pdb.chains[TRACKS]
     end = (page + 1) * 4096
@@ -550,16 +555,15 @@ def test_a_small_file_does_not_become_a_large_library(pdb: Any, stick: Stick) ->
     assert len(read(stick, bytes(export)).tracks) <= 1
 
     export = bytearray(pdb.build())
-    last = pdb.places[TRACKS][-1][2]
-    export[last + 200 : last + 204] = struct.pack("<BHB", 0x40, 60 + 4, 0)
+    long_text = export.index(struct.pack("<BHB", 0x40, 1204, 0), page * 4096)
     for _, _, at in pdb.places[TRACKS]:
-        struct.pack_into("<21H", export, at + 94, *[last + 200 - at] * 21)
-        export[last + 200 : last + 203] = struct.pack("<BH", 0x40, end - last - 200 - 40)
+        struct.pack_into("<21H", export, at + 94, *[long_text - at] * 21)
     library = read(stick, bytes(export))
     letters = sum(
         len(value) for track in library.tracks.values() for value in (track.title, track.path, track.comment, track.isrc) if value
     )
-    assert letters <= 2 * 4096
+    assert 1200 < letters <= 2 * 4096
+    assert any("would make the page's texts longer than the page" in problem for problem in library.problems)
 
 
 def test_problems_have_an_end(pdb: Any, stick: Stick) -> None:

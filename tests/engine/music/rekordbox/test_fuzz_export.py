@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import tracemalloc
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -117,26 +116,3 @@ def test_noise_behind_a_header(stick: Any, content: bytes, page_bytes: int, tabl
     if len(pages) > page_bytes + 8:
         pages = pages[: page_bytes + 4] + b"\x01\0\0\0" + pages[page_bytes + 8 :]
     read(stick, pages)
-
-
-def test_the_worst_that_a_page_can_ask_for_stays_small(pdb: Any, stick: Any) -> None:
-    """Every page full of overlapping rows and shared texts: memory stays a small multiple of the file."""
-    for number in range(1, 500):
-        pdb.track(number, comment="x" * 60)
-    export = bytearray(pdb.build())
-    for page in pdb.chains[TRACKS]:
-        end = (page + 1) * PAGE
-        for slot in range(29):
-            struct.pack_into("<H", export, end - slot // 16 * 36 - 6 - 2 * (slot % 16), slot * 137)
-            struct.pack_into("<H", export, end - slot // 16 * 36 - 4, 0xFFFF)
-            struct.pack_into("<21H", export, page * PAGE + 40 + slot * 137 + 94, *[4096 - 40 - 66 - 40 - slot * 137] * 21)
-        struct.pack_into("<BH", export, end - 106, 0x90, 36)
-        struct.pack_into("<I", export, page * PAGE + 24, 29 | 29 << 13 | 0x24 << 24)
-    root = stick(bytes(export))
-    tracemalloc.start()
-    try:
-        find_library(root)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 20 * len(export)
