@@ -37,8 +37,9 @@ PEFT's layout, OUT/checkpoint/ base and adapter merged, which the engine, transf
 RECIPES = ("lora", "full", "alice-2023")
 
 
-def add(parser: argparse.ArgumentParser) -> None:
+def add(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
     """Its options."""
+    parser.set_defaults(run=run)
     parser.add_argument("manifest", type=Path, metavar="DATASET", help="folder of 'crate prepare', or its manifest.jsonl")
     parser.add_argument("--base", metavar="NAME", help="checkpoint to begin from (ENGINE_CHECKPOINT, pocket)")
     parser.add_argument("--recipe", choices=RECIPES, default="lora", help="lora (default), full, or the experiment of 2023")
