@@ -28,8 +28,8 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--more-tracks",
         type=int,
-        default=20_000,
-        help="lm: short tracks of which only the codes are kept, made while it trains (default 20000)",
+        default=40_000,
+        help="lm: short tracks of which only the codes are kept, made while it trains (default 40000)",
     )
     train.add_argument("--steps", type=int, help="lm: how far to train in all; the rate falls over the last 30 %%")
     train.add_argument("--decoder-steps", type=int, help="decoder: the same for the codec's decoder")
