@@ -1,4 +1,4 @@
-"""The command line: ``generate``, ``continue``, ``surprise``, ``serve``, ``checkpoints``, ``crate``, ``bench``,
+"""The command line: ``generate``, ``continue``, ``surprise``, ``serve``, ``checkpoints``, ``crate``, ``finetune``, ``evaluate``, ``bench``,
 ``pocket``.
 
 Only argparse is imported until a command runs, so that ``--help`` is there at once. Exit codes: 0 done, 1 it broke, 2 the input was bad,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from engine.cli.crate_arguments import CRATE, add_crate
+from engine.cli.evaluate_arguments import EVALUATE, add_evaluate
 from engine.cli.finetune import TEXT as FINETUNE
 from engine.cli.finetune import add as add_finetune
 
@@ -134,6 +135,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
     add_finetune(command("finetune", "learn a prepared crate ('finetune --help')", FINETUNE), _finetune)
 
+    add_evaluate(command("evaluate", "how near clips are to real tracks", EVALUATE), _evaluate)
+
     command("bench", "speed beside transformers and audiocraft ('bench --help')", "See: python -m engine bench --help")
     command("pocket", "train and measure the embedded model ('pocket --help')", "See: python -m engine pocket --help")
     return parser.parse_args(words)
@@ -193,6 +196,12 @@ def _serve(arguments: argparse.Namespace) -> int:
     from engine.cli.serve import serve
 
     return serve(arguments)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from engine.cli.evaluate import evaluate
+
+    return evaluate(arguments)
 
 
 def _finetune(arguments: argparse.Namespace) -> int:

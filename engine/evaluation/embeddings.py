@@ -66,6 +66,15 @@ class Tagger(Protocol):
         ...
 
 
+@runtime_checkable
+class TextEmbedder(Protocol):
+    """An embedder that puts words into the same space, so that a clip can be held against what was asked for."""
+
+    def embed_text(self, text: str) -> NDArray[np.float32]:
+        """[dimensions]"""
+        ...
+
+
 class Musicnn:
     """200 numbers and MagnaTagATune's 50 tags for each 3 s, by a network of 0.79 M parameters that a CPU runs many times faster than sound.
 
