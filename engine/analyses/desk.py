@@ -24,6 +24,7 @@ from typing import Any, Literal
 from engine.analyses.kept import Heard, Kept
 from engine.analyses.workers import BACKGROUND, QUICK, URGENT, Unavailable, Workers
 from engine.api import (
+    MAX_CRATE_TRACKS,
     WORK_ANSWER_S,
     Analysis,
     AnalysisRequest,
@@ -50,6 +51,8 @@ MAX_WAITING = 64
 """Tracks that may wait to be heard; more are refused with 503 and Retry-After."""
 SAME_LENGTH_S = 20.0
 """Copies of one recording differ in length by less: an encoder's padding, silence cut from the ends."""
+QUIET_S = 5.0
+"""What nobody waits for is begun when there was no request for so long, in seconds."""
 KEEP_ANSWER_S = 60.0
 """How long an answer that came too late waits to be fetched, in seconds."""
 
@@ -62,6 +65,9 @@ class Analyses:
         self._kept = Kept(tracks)
         self._workers = Workers(number)
         self._under_way: dict[tuple[Kind, str], asyncio.Task[None]] = {}
+        self._postponed: set[str] = set()
+        self._postponing: asyncio.Task[None] | None = None
+        self._busy_at = time.monotonic()
         self._asked: dict[str, asyncio.Task[dict[str, Any]]] = {}
         """Answers that are worked out of what was heard, until they are fetched."""
         self._unusable: dict[tuple[Kind, str], EngineError] = {}
@@ -69,6 +75,8 @@ class Analyses:
 
     async def stop(self) -> None:
         """What is under way is lost, and heard again when it is asked for. May be called twice."""
+        if self._postponing is not None:
+            self._postponing.cancel()
         await self._workers.stop()
         await asyncio.gather(*self._under_way.values(), *self._asked.values(), return_exceptions=True)
 
@@ -92,7 +100,7 @@ class Analyses:
         sha256 = request.track
         info = await asyncio.to_thread(self._tracks.find, sha256)
         heard = await asyncio.to_thread(self._kept.heard, sha256)
-        deadline = _deadline()
+        deadline = self._begin()
         if heard is None:
             if ("analyse", sha256) not in self._under_way and self._workers.waiting >= MAX_WAITING:
                 raise EngineError("queue_full", "The engine has many tracks to listen to: ask again in a while.", 30.0)
@@ -106,12 +114,12 @@ class Analyses:
         compared = await self._same(info, heard.record, [other for other in request.among if other != sha256], deadline)
         if compared is None:
             return Working(done=0, of=1, waiting=self._workers.waiting)
-        await self._later("embed", sha256)
+        self._embed_later(sha256)
         return _analysis(info, heard, *compared)
 
     async def report(self, request: ReportRequest) -> Report | Working:
         """What a crate is as a dataset. Raises EngineError."""
-        deadline = _deadline()
+        deadline = self._begin()
         tracks = list({track.sha256: track for track in request.tracks}.values())
         await self._require([track.sha256 for track in tracks])
         working, _ = await self._heard([track.sha256 for track in tracks], deadline, sounds=False)
@@ -129,7 +137,7 @@ class Analyses:
 
     async def similar(self, request: SimilarRequest) -> Similar | Working:
         """Which candidates go with the track. Raises EngineError."""
-        deadline = _deadline()
+        deadline = self._begin()
         candidates = [sha256 for sha256 in dict.fromkeys(request.candidates) if sha256 != request.track]
         await self._require([request.track, *candidates])
         working, note = await self._heard([request.track, *candidates], deadline, sounds=True)
@@ -168,6 +176,11 @@ class Analyses:
         return found.model_copy(update={"same": same, "not_heard": not_heard, "note": note})
 
     # ---- work
+
+    def _begin(self) -> float:
+        """A request has come: the moment by which it is to be answered."""
+        self._busy_at = time.monotonic()
+        return self._busy_at + WORK_ANSWER_S
 
     async def _require(self, tracks: Sequence[str]) -> None:
         """Raises EngineError 'unknown_track' that names all that are not here."""
@@ -228,10 +241,26 @@ class Analyses:
         if not task.cancelled():
             task.exception()  # whoever waited has it; nobody may have
 
-    async def _later(self, kind: Kind, sha256: str) -> None:
-        """When nothing else is to be heard: the next comparison then finds it done."""
-        if len(self._under_way) < MAX_WAITING and not await asyncio.to_thread(self._is_kept, kind, sha256):
-            self._ensure(kind, sha256, BACKGROUND)
+    def _embed_later(self, sha256: str) -> None:
+        """Once nobody has asked for anything for a while: the first comparison with a large crate then finds most of it done."""
+        if len(self._postponed) < MAX_CRATE_TRACKS:
+            self._postponed.add(sha256)
+        if self._postponing is None or self._postponing.done():
+            self._postponing = asyncio.create_task(self._embed_postponed())
+
+    async def _embed_postponed(self) -> None:
+        while self._postponed:
+            if self._under_way or time.monotonic() - self._busy_at < QUIET_S:
+                await asyncio.sleep(QUIET_S)
+                continue
+            sha256 = self._postponed.pop()
+            try:
+                if not await asyncio.to_thread(self._is_kept, "embed", sha256):
+                    await asyncio.shield(self._ensure("embed", sha256, BACKGROUND))
+            except Unavailable:
+                self._postponed.clear()  # it will be said to whoever asks for a comparison
+            except EngineError as error:
+                log.info("track %s: %s", sha256[:12], error.message)
 
     async def _analyse(self, sha256: str, priority: int) -> None:
         info = await asyncio.to_thread(self._tracks.find, sha256)
@@ -304,10 +333,6 @@ class Analyses:
 
 
 _KINDS: tuple[Kind, ...] = ("analyse", "embed")
-
-
-def _deadline() -> float:
-    return time.monotonic() + WORK_ANSWER_S
 
 
 def _analysis(info: TrackInfo, heard: Heard, same: dict[str, float], not_compared: int) -> Analysis:

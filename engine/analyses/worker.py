@@ -178,7 +178,7 @@ def _lines() -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the engine, which then ends this
-    os.nice(10)  # the music that somebody waits for comes first
+    os.nice(5)  # the music that somebody waits for comes first
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints goes to the log, not between the answers
