@@ -29,6 +29,7 @@ PIECE_S = 300.0
 """Longer tracks are heard so many seconds at a time."""
 EXCERPTS_A_TRACK = 4
 """Of a real track so many excerpts, each as long as a clip, are checked for silence, clipping and loops."""
+LEAST_FILES, FEW_FILES = 3, 10
 ENDINGS = frozenset({".mp3", ".wav", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".mp4"})
 
 
@@ -116,8 +117,8 @@ def evaluate(
     ``tell`` hears how many files are done, and of how many. Raises EvaluationError.
     """
     for what, sounds in (("reference", reference), ("candidate", candidate)):
-        if len(sounds) < 2:
-            raise EvaluationError(f"The {what} set has {len(sounds)} file(s): at least two are needed to say how sets differ.")
+        if len(sounds) < LEAST_FILES:
+            raise EvaluationError(f"The {what} set has {len(sounds)} file(s): at least three are needed to say how sets differ.")
     if prompt and not isinstance(embedder, TextEmbedder):
         raise EvaluationError(f"The embedder {embedder.name} reads no text: leave the prompt out, or choose clap.")
     total = len(reference) + len(candidate) + len(training)
@@ -173,7 +174,7 @@ def compare(
     try:
         thin_real, thin_made = (distances.stack(one)[0] for one in distances.alike(real, made, seed))
         fad = distances.fad(thin_real, thin_made)
-        kad, real_kad = _kad(real, made, seed), _kad(real[::2], real[1::2], seed) if len(real) >= 4 else None
+        kad, real_kad = _kad(real, made, seed), _kad(real[::2], real[1::2], seed) if len(real) >= 2 * LEAST_FILES else None
         copied = _copied(reference, candidate, training) if training else None
         kl = None
         real_tags, made_tags = ([one.tags for one in heard if one.tags is not None] for heard in (reference, candidate))
@@ -185,6 +186,8 @@ def compare(
         raise EvaluationError(f"These sets can't be compared: {error}.") from error
     if len(thin_made) < 2 * embedder.dimensions:
         notes.append(f"FAD of {len(thin_made)} windows in {embedder.dimensions} dimensions says little: go by KAD, or compare more audio.")
+    if (few := min(len(reference), len(candidate))) < FEW_FILES:
+        notes.append(f"The interval of KAD is drawn over {few} files, which are few: it would be another with others.")
     if copied and copied.real_excerpts < 20:
         notes.append(f"{copied.real_excerpts} real excerpts are few to say what likeness is normal: hold out more tracks.")
     return Report(
