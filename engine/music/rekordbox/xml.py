@@ -214,7 +214,9 @@ _NOT_ONE = (
 def _path(location: str) -> str:
     """ "file://localhost/C:/Music/a%20b.mp3" → "C:/Music/a b.mp3"."""
     path = unquote(location.removeprefix("file://localhost").removeprefix("file://"))
-    return path[1:] if path[:1] == "/" and path[2:3] == ":" else path
+    if path[:1] == "/":
+        path = f"/{path.lstrip('/')}"  # some writers put two
+    return path[1:] if path[2:3] == ":" else path
 
 
 def _number(text: str, most: float) -> float | None:

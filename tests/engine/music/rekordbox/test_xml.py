@@ -115,6 +115,7 @@ def test_audio_where_it_stood_or_where_it_was_copied(tmp_path: Path, xml: Any) -
         path.write_bytes(b"music")
     places = {
         1: f"file://localhost{here}",
+        8: f"file://localhost/{here}",
         2: "file://localhost/Volumes/Old%20disk/Music/Artist/Album/moved.mp3",
         3: "file://localhost/D:/Music/Artist/Album/moved.mp3",
         4: "file://localhost/Users/dj/gone.mp3",
@@ -124,7 +125,7 @@ def test_audio_where_it_stood_or_where_it_was_copied(tmp_path: Path, xml: Any) -
     }
     library = read(tmp_path / "copy" / "rekordbox.xml", xml.collection([track(xml, n, Location=at) for n, at in places.items()]))
     found = {number: library.audio_file(number) for number in library.tracks}
-    assert found == {1: here, 2: moved.resolve(), 3: moved.resolve(), 4: None, 5: None, 6: None, 7: None}
+    assert found == {1: here, 8: here, 2: moved.resolve(), 3: moved.resolve(), 4: None, 5: None, 6: None, 7: None}
 
 
 def test_what_is_wrong_in_it_is_named_by_line(file: Path, xml: Any) -> None:
