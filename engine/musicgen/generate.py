@@ -1,4 +1,5 @@
-"""Generation: a ``MusicGen`` (language model, codec, conditioner) starts takes; a ``TakeDecoder`` is one, decoded frame by frame.
+"""Generation: a ``MusicGen`` (language model, codec, conditioner) starts takes; a ``TakeDecoder`` is one, decoded frame by frame,
+alone or in company (``decoding``).
 
 Past what the model hears at once, a take goes on in windows, each prompted by the end of the one before (audiocraft's
 ``extend_stride``)::
@@ -8,26 +9,29 @@ Past what the model hears at once, a take goes on in windows, each prompted by t
     window 2               |── heard ──|── new ──|
     window 3                           |─ heard ─|── new ──|
 
-Not here: several takes in turn (``engine.batcher``), files, loudness and the seam (``engine.music``).
+Not here: who runs when (``engine.batcher``), files, loudness and the seam (``engine.music``).
 """
 
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from engine.musicgen.codec import Codec
-from engine.musicgen.conditioning import Conditioner, Conditioning
+from engine.musicgen.conditioning import Conditioner
+from engine.musicgen.decoding import Decoding, advance
 from engine.musicgen.delay import apply_delay, sequence_length, undo_delay
-from engine.musicgen.model import DecodingState, LanguageModel
-from engine.musicgen.sampling import SamplingOptions, guide, sample
+from engine.musicgen.kernel.native import Precision
+from engine.musicgen.model import LanguageModel
+from engine.musicgen.sampling import SamplingOptions
 
 __all__ = ["MAX_SECONDS", "MusicGen", "SamplingOptions", "TakeDecoder"]
 
@@ -35,6 +39,8 @@ MAX_SECONDS = 240.0
 """Longest take: 4 minutes of new audio."""
 STRIDE = 0.6
 """How far a window moves, as a part of its length: 18 s of 30 s, as in audiocraft."""
+LIBRARY_ROWS = 64
+"""Rows that takes may use at once where nobody has said how many: what is not used is not in memory."""
 _UNKNOWN = -1
 """Stands in a sequence for a code that is not decided yet."""
 
@@ -54,6 +60,7 @@ class MusicGen:
     """What the checkpoint asks for in its ``generation_config.json``."""
     name: str = ""
     weight_files: tuple[Path, ...] = field(default=(), repr=False)
+    _decoding: Decoding | None = field(default=None, init=False, repr=False)
 
     @property
     def sample_rate(self) -> int:
@@ -102,6 +109,23 @@ class MusicGen:
         """Frames that cover ``seconds``, at least one."""
         return max(1, round(seconds * self.frame_rate))
 
+    def prepare(self, precision: Precision | Literal["auto"] = "auto", *, rows: int = LIBRARY_ROWS) -> Decoding:
+        """Pack the weights in a precision and say how many rows may decode at once: two a take, one for a take without guidance.
+
+        The first ``start`` does it where nobody has. Weights that change afterwards are not heard: prepare again.
+        """
+        capacity = self.window_frames + max(self.lm.config.delays)
+        self._decoding = Decoding(self.lm, capacity=capacity, rows=rows, precision=precision)
+        return self._decoding
+
+    @property
+    def decoding(self) -> Decoding:
+        return self._decoding or self.prepare()
+
+    def advance(self, takes: Sequence[TakeDecoder]) -> None:
+        """One step of each take, all together. What a take becomes does not depend on the others."""
+        advance(takes)
+
     @torch.inference_mode()
     def start(
         self,
@@ -126,9 +150,9 @@ class MusicGen:
             heard = heard_of(prompt_audio, channels=self.channels, hop_samples=self.codec.hop_samples, window_frames=self.window_frames)
             prompt_codes = self.codec.encode(heard).to(self.device)  # (K, P)
         return TakeDecoder(
-            self.lm,
+            self.decoding,
             self.codec,
-            self._conditioning(prompt, sampling.guidance_scale),
+            self._texts(prompt, sampling.guidance_scale),
             prompt_codes=prompt_codes,
             frames=frames,
             window_frames=self.window_frames,
@@ -136,11 +160,12 @@ class MusicGen:
             generator=torch.Generator(self.device).manual_seed(seed),
         )
 
-    def _conditioning(self, prompt: str | None, guidance_scale: float) -> Conditioning:
-        """Rows of a take: with the text and without; one row where guidance changes nothing."""
-        unconditional = prompt is None or not prompt.strip()
-        conditioning = self.conditioner([None] if unconditional else [prompt] if guidance_scale == 1 else [prompt, None])
-        return Conditioning(conditioning.states.to(self.lm.device, self.lm.dtype), conditioning.mask.to(self.lm.device))
+    def _texts(self, prompt: str | None, guidance_scale: float) -> list[Any]:
+        """What each row of a take attends to: the text and nothing; one row where guidance changes nothing."""
+        if prompt is None or not prompt.strip():
+            return [None]
+        text = self.decoding.text(prompt, self.conditioner([prompt]).states[0])
+        return [text] if guidance_scale == 1 else [text, None]
 
 
 def heard_of(audio: Tensor, *, channels: int, hop_samples: int, window_frames: int) -> Tensor:
@@ -171,13 +196,13 @@ def stride_of(window_frames: int) -> int:
 
 
 class TakeDecoder:
-    """One take being decoded. Its caches, generator and codes are its own, so that takes can be advanced in any order."""
+    """One take being decoded. Its rows, generator and codes are its own, so that takes can be advanced in any order and company."""
 
     def __init__(
         self,
-        lm: LanguageModel,
+        decoding: Decoding,
         codec: Codec,
-        conditioning: Conditioning,
+        texts: Sequence[Any],
         *,
         prompt_codes: Tensor | None,
         frames: int,
@@ -187,11 +212,14 @@ class TakeDecoder:
     ) -> None:
         self.of_frames = frames
         """New frames to decide."""
-        self._lm = lm
+        self.decoding = decoding
+        self.texts = texts
+        self.sampling = sampling
+        self.generator = generator
+        self.heard = 0
+        """Steps of this window that the model has heard."""
         self._codec = codec
-        self._conditioning = conditioning
-        self._sampling = sampling
-        self._generator = generator
+        self._lm = lm = decoding.model.lm
         if prompt_codes is None:
             prompt_codes = torch.zeros(lm.config.num_codebooks, 0, dtype=torch.long, device=lm.device)
         self._prompt = prompt_codes  # (K, P): what the whole take continues
@@ -199,7 +227,8 @@ class TakeDecoder:
         self._closed_frames = 0
         self._window_frames = window_frames
         self._window: _Window | None = self._open_window(prompt_codes)  # None when all is done
-        self._state: DecodingState | None = None  # reserved by the first step, freed by the last
+        self._rows: list[Any] = []  # taken by the first step, given back after the last
+        self._give_back: weakref.finalize[Any, Any] | None = None
 
     @property
     def frames(self) -> int:
@@ -210,23 +239,40 @@ class TakeDecoder:
     def done(self) -> bool:
         return self._window is None
 
-    @torch.inference_mode()
+    @property
+    def pending(self) -> int:
+        """Steps to be heard before the next is decided: one, and at the start of a window its prompt."""
+        return self._window.position - self.heard if self._window else 0
+
     def step(self) -> None:
-        """Decide one step: one code in every codebook. The first step of a window also hears its prompt."""
-        window = self._window
-        assert window is not None, "the take is done"
-        if self._state is None:
-            self._state = self._lm.begin(self._conditioning.states, self._conditioning.mask, capacity=window.steps - 1)
-        state = self._state
-        if state.steps == 0:
-            logits = self._lm.prefill(window.sequence[None, :, : window.position], state)  # (B, K, card)
-        else:
-            logits = self._lm.decode_one(window.sequence[None, :, window.position - 1], state)  # (B, K, card)
-        if state.rows == 2:
-            logits = guide(logits, self._sampling.guidance_scale)  # (1, K, card)
-        window.decide(sample(logits[0], self._sampling, self._generator))  # (K)
-        if window.complete:
-            self._close_window(window)
+        """Decide one step: one code in every codebook. Where a prompt is still to be heard, a piece of it is."""
+        assert not self.done, "the take is done"
+        advance([self])
+
+    def close(self) -> None:
+        """Give back what the take decodes in. Happens by itself when it is done, or nobody has it any more."""
+        if self._give_back is not None:
+            self._give_back()
+            self._give_back, self._rows = None, []
+
+    def rows(self) -> Sequence[Any]:
+        """Where the model keeps what it heard. Raises NoRows."""
+        if not self._rows:
+            self._rows = self.decoding.take_rows(len(self.texts))
+            self._give_back = weakref.finalize(self, self.decoding.give_back, self._rows)
+        return self._rows
+
+    def steps(self, start: int, end: int) -> Tensor:
+        """Steps of this window's delayed sequence, ``(end - start, K)``."""
+        assert self._window is not None and end <= self._window.position
+        return self._window.sequence[:, start:end].T
+
+    def decide(self, codes: Tensor) -> None:
+        """The codes ``(K)`` of the next step."""
+        assert self._window is not None
+        self._window.decide(codes)
+        if self._window.complete:
+            self._close_window(self._window)
 
     def _open_window(self, heard: Tensor) -> _Window:
         """A window that hears ``(K, P)`` and decides what is left, as far as it has room."""
@@ -237,10 +283,10 @@ class TakeDecoder:
         self._closed.append(window.new_codes())
         self._closed_frames += window.new_frames
         if self._closed_frames == self.of_frames:
-            self._window = self._state = None
+            self._window = None
+            self.close()
             return
-        assert self._state is not None
-        self._state.restart()
+        self.heard = 0
         self._window = self._open_window(window.codes()[:, stride_of(self._window_frames) :])
 
     @torch.inference_mode()

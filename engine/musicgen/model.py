@@ -231,14 +231,14 @@ class LanguageModel(nn.Module):
         self, sequence: Tensor, text: CrossAttention, caches: Sequence[KVCache] | None, start: int, *, rows: int | None = None
     ) -> Tensor:
         S = sequence.shape[2]
-        x = self._embed(sequence) + self.positions_to(start + S)[start : start + S]  # (B or 1, S, C)
+        x = self.embed(sequence) + self.positions_to(start + S)[start : start + S]  # (B or 1, S, C)
         if rows is not None:
             x = x.expand(rows, -1, -1)  # (B, S, C)
         for index, layer in enumerate(self.layers):
             x = layer(x, text.layer(index), None if caches is None else caches[index], start)
         return self.norm(x)  # (B, S, C)
 
-    def _embed(self, sequence: Tensor) -> Tensor:
+    def embed(self, sequence: Tensor) -> Tensor:
         """Codes ``(B, K, S)`` -> the sum of their embeddings over the codebooks ``(B, S, C)``."""
         offsets = self._offsets
         if offsets is None or offsets.device != sequence.device:

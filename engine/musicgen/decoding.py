@@ -1,0 +1,170 @@
+"""How a model's takes are decoded: by the kernel or by torch, in which precision, in how many rows; and one step of many takes at once.
+
+::
+
+    take (guidance 3)   row ── text          one call a step:  tokens of all rows ─▶ logits of those that decide
+                        row ── no text
+    take (guidance 1)   row ── text
+    take that joins     row ── text ── a piece of its prompt, until all of it is heard
+
+A row's caches are reserved once and pass from take to take. A prompt's keys and values are made once and kept; no text has none: without
+biases it adds exactly zero, so rows without text skip that attention altogether. Not here: the take itself (``generate``).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from engine.musicgen.kernel.build import NoKernel
+from engine.musicgen.kernel.native import NativeModel, Precision
+from engine.musicgen.model import LanguageModel
+from engine.musicgen.sampling import SamplingOptions, guide, sample
+from engine.musicgen.torch_model import TorchModel
+
+__all__ = ["Decoding", "NoRows", "Stepping", "advance"]
+
+log = logging.getLogger(__name__)
+
+KERNEL = "ENGINE_KERNEL"
+"""'off' in the environment decodes on torch even where the kernel can be had: for comparisons, and for whoever distrusts it."""
+PIECE_STEPS = 64
+"""Steps of a prompt that are heard at once."""
+PIECE_STEPS_IN_COMPANY = 16
+"""The same for the kernel while others decode, so that they go on at about half of their speed."""
+_TEXTS = 64
+"""Prompts whose keys and values are kept."""
+
+
+class NoRows(RuntimeError):
+    """More rows than were asked for are in use: close a take, or ask for more."""
+
+
+class Decoding:
+    """One language model, ready to decode ``rows`` rows of ``capacity`` steps. Steps are for one thread; texts may be made by others."""
+
+    def __init__(self, lm: LanguageModel, *, capacity: int, rows: int, precision: Precision | Literal["auto"] = "auto") -> None:
+        """``precision`` auto is the weights' own. Any other needs the kernel; without it the weights' own is used, and why is logged."""
+        self.rows = rows
+        own: Precision = "bf16" if lm.dtype == torch.bfloat16 else "fp32"
+        self.model: NativeModel | TorchModel
+        try:
+            if os.environ.get(KERNEL, "") == "off":
+                raise NoKernel(f"{KERNEL} is off")
+            self.model = NativeModel(lm, own if precision == "auto" else precision, capacity=capacity)
+            self.kernel = "native"
+        except NoKernel as error:
+            self.model = TorchModel(lm, capacity=capacity, width=rows)
+            self.kernel = "torch"
+            level = logging.INFO if precision in ("auto", own) else logging.WARNING
+            log.log(level, "decoding with torch in %s, not with the kernel: %s", self.model.precision, error)
+        self._free: list[Any] = []
+        self._made = 0
+        self._texts: OrderedDict[str, Any] = OrderedDict()
+        self._lock = threading.RLock()  # a take that is collected gives its rows back at any moment, also in here
+
+    @property
+    def precision(self) -> str:
+        return self.model.precision
+
+    @property
+    def rows_in_use(self) -> int:
+        return self._made - len(self._free)
+
+    def take_rows(self, count: int) -> list[Any]:
+        """Raises NoRows."""
+        with self._lock:
+            if self.rows_in_use + count > self.rows:
+                raise NoRows(f"{self.rows_in_use} of {self.rows} rows are in use, and a take needs {count}")
+            while len(self._free) < count:
+                self._free.append(self.model.row())
+                self._made += 1
+            return [self._free.pop() for _ in range(count)]
+
+    def give_back(self, rows: Sequence[Any]) -> None:
+        with self._lock:
+            self._free.extend(rows)
+
+    def text(self, prompt: str, states: Tensor) -> Any:
+        """Keys and values of a prompt whose states are ``(L, C)``."""
+        with self._lock:
+            if (found := self._texts.get(prompt)) is not None:
+                self._texts.move_to_end(prompt)
+                return found
+        made = self.model.text(states)
+        with self._lock:
+            self._texts[prompt] = made
+            if len(self._texts) > _TEXTS:
+                self._texts.popitem(last=False)
+        return made
+
+
+class Stepping(Protocol):
+    """What ``advance`` needs of a take (``generate.TakeDecoder``)."""
+
+    decoding: Decoding
+    sampling: SamplingOptions
+    generator: torch.Generator
+    texts: Sequence[Any]
+    """What each of its rows attends to; None is no text."""
+    heard: int
+    """Steps that are in its rows."""
+
+    @property
+    def done(self) -> bool: ...
+    @property
+    def pending(self) -> int: ...  # steps to be heard before the next is decided
+    def rows(self) -> Sequence[Any]: ...
+    def steps(self, start: int, end: int) -> Tensor: ...  # (end - start, K) of its delayed sequence
+    def decide(self, codes: Tensor) -> None: ...
+
+
+@torch.inference_mode()
+def advance(takes: Sequence[Stepping]) -> None:
+    """One step of every take, all of the same ``Decoding``, in one pass: a step decided, or a piece of a prompt heard.
+
+    Where there are more tokens than a pass can take, the last takes wait for the next.
+    """
+    if not takes:
+        return
+    decoding = takes[0].decoding
+    model = decoding.model
+    in_company = decoding.kernel == "native" and any(take.pending == 1 for take in takes)
+    piece = PIECE_STEPS_IN_COMPANY if in_company else PIECE_STEPS
+    codes: list[Tensor] = []
+    positions: list[int] = []
+    rows: list[Any] = []
+    texts: list[Any] = []
+    outs: list[int] = []
+    moved: list[tuple[Stepping, int, int]] = []  # take, steps heard, its first logits or −1
+    for take in sorted(takes, key=lambda take: take.pending > 1):
+        assert take.decoding is decoding and not take.done
+        its_rows, start = take.rows(), take.heard
+        steps = min(take.pending, piece)
+        if len(positions) + steps * len(its_rows) > model.most_tokens:
+            continue
+        decides = steps == take.pending
+        moved.append((take, steps, len(outs) if decides else -1))
+        here = take.steps(start, start + steps)  # (steps, K)
+        for row, text in zip(its_rows, take.texts, strict=True):
+            codes.append(here)
+            positions.extend(range(start, start + steps))
+            rows.extend([row] * steps)
+            texts.extend([text] * steps)
+            if decides:
+                outs.append(len(positions) - 1)
+    logits = model.run(torch.cat(codes), positions, rows, texts, outs)  # (outs, K, card)
+    for take, steps, first in moved:
+        take.heard += steps
+        if first >= 0:
+            own = logits[first : first + len(take.texts)]  # (1 or 2, K, card)
+            if len(take.texts) == 2:
+                own = guide(own, take.sampling.guidance_scale)  # (1, K, card)
+            take.decide(sample(own[0], take.sampling, take.generator))  # (K)

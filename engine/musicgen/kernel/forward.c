@@ -1,0 +1,208 @@
+/* One step of MusicGen's language model (../model.py says what it computes) for whatever rows are there, in one call.
+ *
+ * A token is one step of one row: a take that decodes has one (two with guidance), a prompt that is being heard has many. Each token knows its
+ * row of the cache, its position, and the text that it attends to. Python owns all memory; nothing is allocated here.
+ */
+#include "attention.h"
+#include "linear.h"
+#include "numbers.h"
+#include "pool.h"
+
+#define EXPORT __attribute__((visibility("default")))
+#define EPSILON 1e-5f /* of every layer norm */
+
+typedef struct {
+    const float *gain, *bias; /* (C) */
+} Norm;
+
+typedef struct {
+    Norm self_norm, text_norm, ffn_norm;
+    Linear qkv, self_out, query, text_out, up, down;
+} Layer;
+
+typedef struct {
+    int32_t layers, width, heads, ffn_width, codebooks, card, precision, activation, capacity, unused;
+    float embedding_scale;
+    const float* embeddings; /* (K × (card + 1), C) */
+    const float* positions;  /* (≥ capacity, C) */
+    Norm norm;
+    Linear logits;
+    const Layer* layer;
+    /* Room for MOST_ROWS tokens. */
+    float *x, *normed, *wide, *attended; /* (·, C), (·, C), (·, max(3 C, F)), (·, C) */
+    uint8_t* q;                          /* (·, max(C, F)) */
+    float* scales;                       /* (·) */
+} Model;
+
+/* Keys, then values, of every layer, each (H, capacity, D). */
+typedef struct {
+    void *keys, *values;
+    int64_t layer_bytes, head_bytes;
+    int32_t steps, unused;
+} Memory;
+
+typedef struct {
+    const Model* model;
+    int32_t tokens, outs;
+    const int32_t* codes;      /* (tokens, K) */
+    const int32_t* positions;  /* (tokens) */
+    Memory* const* rows;       /* (tokens): where the token's row keeps what it heard */
+    Memory* const* texts;      /* (tokens): 0 where there is no text */
+    const int32_t* out_tokens; /* (outs): of which logits are wanted */
+    float* logits;             /* (outs, K × card) */
+} Step;
+
+/* Layer norm of rows `from[i]` of x into row i, and to int8 where that is next. Two passes: mean, then what is around it. */
+static void normalise(const Model* m, Norm norm, const float* x, const int32_t* from, int rows, int thread, int threads) {
+    int C = m->width;
+    for (int i = thread; i < rows; i += threads) {
+        const float* row = x + (size_t)(from ? from[i] : i) * C;
+        float* out = m->normed + (size_t)i * C;
+        v16 total = all(0.0f), squares = all(0.0f);
+        for (int c = 0; c < C; c += LANES) total += load(row + c);
+        float mean = sum(total) / C;
+        for (int c = 0; c < C; c += LANES) {
+            v16 d = load(row + c) - mean;
+            squares += d * d;
+        }
+        float rate = 1.0f / __builtin_sqrtf(sum(squares) / C + EPSILON);
+        for (int c = 0; c < C; c += LANES) store(out + c, (load(row + c) - mean) * rate * load(norm.gain + c) + load(norm.bias + c));
+        if (m->precision == INT8) quantise(out, m->q + (size_t)i * C, m->scales + i, C);
+    }
+}
+
+static Rows rows_of(const Model* m, const float* x) { return (Rows){x, m->q, m->scales}; }
+
+/* For a product that reads x (rows, width). */
+static void prepare(const Model* m, const float* x, int rows, int width, int thread, int threads) {
+    if (m->precision != INT8) return;
+    for (int i = thread; i < rows; i += threads) quantise(x + (size_t)i * width, m->q + (size_t)i * width, m->scales + i, width);
+    barrier(threads);
+}
+
+static void work(void* what, int thread, int threads) {
+    const Step* s = what;
+    const Model* m = s->model;
+    int C = m->width, F = m->ffn_width, H = m->heads, D = C / H, T = s->tokens, half = m->precision != FP32;
+    int first_head = H * thread / threads, last_head = H * (thread + 1) / threads;
+    _Alignas(64) float scores[m->capacity + LANES];
+    int32_t told[MOST_ROWS]; /* the tokens that have a text */
+    int with_text = 0;
+    for (int t = 0; t < T; t++)
+        if (s->texts[t]) told[with_text++] = t;
+
+    for (int t = thread; t < T; t += threads) {
+        float* row = m->x + (size_t)t * C;
+        const float* position = m->positions + (size_t)s->positions[t] * C;
+        for (int c = 0; c < C; c += LANES) {
+            v16 total = all(0.0f);
+            for (int k = 0; k < m->codebooks; k++)
+                total += load(m->embeddings + ((size_t)k * (m->card + 1) + s->codes[t * m->codebooks + k]) * C + c);
+            store(row + c, total * m->embedding_scale + load(position + c));
+        }
+    }
+    barrier(threads);
+
+    for (int l = 0; l < m->layers; l++) {
+        const Layer* layer = m->layer + l;
+
+        normalise(m, layer->self_norm, m->x, 0, T, thread, threads);
+        barrier(threads);
+        linear(&layer->qkv, m->precision, rows_of(m, m->normed), T, m->wide, 3 * C, 0, STORE, thread, threads);
+        barrier(threads);
+        for (int h = first_head; h < last_head; h++) {
+            for (int t = 0; t < T; t++) { /* all of a chunk first: a token hears those before it in the same chunk */
+                const float* qkv = m->wide + (size_t)t * 3 * C + h * D;
+                size_t at = l * s->rows[t]->layer_bytes + h * s->rows[t]->head_bytes;
+                remember((char*)s->rows[t]->keys + at, (char*)s->rows[t]->values + at, half, D, s->positions[t], qkv + C, qkv + 2 * C);
+            }
+            for (int t = 0; t < T; t++) {
+                size_t at = l * s->rows[t]->layer_bytes + h * s->rows[t]->head_bytes;
+                attend(half, m->wide + (size_t)t * 3 * C + h * D, (char*)s->rows[t]->keys + at, (char*)s->rows[t]->values + at, D,
+                       s->positions[t] + 1, scores, m->attended + (size_t)t * C + h * D);
+            }
+        }
+        barrier(threads);
+        prepare(m, m->attended, T, C, thread, threads);
+        linear(&layer->self_out, m->precision, rows_of(m, m->attended), T, m->x, C, 0, ADD, thread, threads);
+        barrier(threads);
+
+        if (with_text) {
+            normalise(m, layer->text_norm, m->x, told, with_text, thread, threads);
+            barrier(threads);
+            linear(&layer->query, m->precision, rows_of(m, m->normed), with_text, m->wide, C, 0, STORE, thread, threads);
+            barrier(threads);
+            for (int h = first_head; h < last_head; h++)
+                for (int i = 0; i < with_text; i++) {
+                    const Memory* text = s->texts[told[i]];
+                    size_t at = l * text->layer_bytes + h * text->head_bytes;
+                    attend(half, m->wide + (size_t)i * C + h * D, (char*)text->keys + at, (char*)text->values + at, D, text->steps, scores,
+                           m->attended + (size_t)i * C + h * D);
+                }
+            barrier(threads);
+            prepare(m, m->attended, with_text, C, thread, threads);
+            linear(&layer->text_out, m->precision, rows_of(m, m->attended), with_text, m->x, C, told, ADD, thread, threads);
+            barrier(threads);
+        }
+
+        normalise(m, layer->ffn_norm, m->x, 0, T, thread, threads);
+        barrier(threads);
+        linear(&layer->up, m->precision, rows_of(m, m->normed), T, m->wide, F, 0, m->activation, thread, threads);
+        barrier(threads);
+        prepare(m, m->wide, T, F, thread, threads);
+        linear(&layer->down, m->precision, rows_of(m, m->wide), T, m->x, C, 0, ADD, thread, threads);
+        barrier(threads);
+    }
+
+    if (s->outs) {
+        normalise(m, m->norm, m->x, s->out_tokens, s->outs, thread, threads);
+        barrier(threads);
+        linear(&m->logits, m->precision, rows_of(m, m->normed), s->outs, s->logits, m->codebooks * m->card, 0, STORE, thread, threads);
+    }
+}
+
+EXPORT void forward(const Step* step, int threads) { together(work, (void*)step, threads); }
+
+/* Text or anything else that is attended to and never grows: keys and values (steps, H, D) of one layer, fp32, into a memory. */
+EXPORT void memorise(const Model* m, Memory* into, int layer, const float* keys, const float* values) {
+    int C = m->width, H = m->heads, D = C / H, half = m->precision != FP32;
+    for (int step = 0; step < into->steps; step++)
+        for (int h = 0; h < H; h++) {
+            size_t at = layer * into->layer_bytes + h * into->head_bytes;
+            remember((char*)into->keys + at, (char*)into->values + at, half, D, step, keys + (size_t)step * C + h * D,
+                     values + (size_t)step * C + h * D);
+        }
+}
+
+typedef struct {
+    const char* bytes;
+    int64_t count;
+    int32_t found[MOST_THREADS * LANES];
+} Reading;
+
+static void read_part(void* what, int thread, int threads) {
+    Reading* r = what;
+    int64_t from = r->count / 256 * thread / threads * 256, to = r->count / 256 * (thread + 1) / threads * 256;
+    i16 a[4] = {0};
+    for (int64_t at = from; at < to; at += 256)
+        for (int j = 0; j < 4; j++) {
+            i16 x;
+            memcpy(&x, r->bytes + at + 64 * j, sizeof x);
+            __builtin_prefetch(r->bytes + at + 4096 + 64 * j, 0, 3);
+            a[j] ^= x;
+        }
+    a[0] ^= a[1] ^ a[2] ^ a[3];
+    memcpy(r->found + LANES * thread, &a[0], sizeof a[0]);
+}
+
+/* Reads so many bytes, in order, in all threads, and does next to nothing else: what memory can give at most. */
+EXPORT int32_t read_all(const char* bytes, int64_t count, int threads) {
+    Reading reading = {.bytes = bytes, .count = count};
+    together(read_part, &reading, threads);
+    int32_t found = 0;
+    for (int i = 0; i < MOST_THREADS * LANES; i++) found ^= reading.found[i];
+    return found;
+}
+
+EXPORT int uses_vnni(void) { return VNNI; }
+EXPORT int most_rows(void) { return MOST_ROWS; }

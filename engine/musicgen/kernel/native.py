@@ -1,0 +1,284 @@
+"""A language model packed for the kernel: its weights in tiles, its caches row by row, and one call a step.
+
+Memory belongs to torch and to mmap; the kernel is given addresses. Not here: which takes run (``engine.musicgen.running``), what the kernel
+computes (``forward.c``).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.musicgen.kernel.build import NoKernel, library
+from engine.musicgen.model import LanguageModel
+
+Precision = Literal["fp32", "bf16", "int8"]
+
+_TILE = 64
+_LANES = 16
+_PRECISIONS: dict[str, int] = {"fp32": 0, "bf16": 1, "int8": 2}
+_ACTIVATIONS = {"gelu": 2, "relu": 3}
+_Pointer = ctypes.c_void_p
+_Int = ctypes.c_int32
+
+
+class _Norm(ctypes.Structure):
+    _fields_ = (("gain", _Pointer), ("bias", _Pointer))
+
+
+class _Linear(ctypes.Structure):
+    _fields_ = (("weights", _Pointer), ("scales", _Pointer), ("sums", _Pointer), ("outputs", _Int), ("inputs", _Int))
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = (
+        *((name, _Norm) for name in ("self_norm", "text_norm", "ffn_norm")),
+        *((name, _Linear) for name in ("qkv", "self_out", "query", "text_out", "up", "down")),
+    )
+
+
+class _Model(ctypes.Structure):
+    _fields_ = (
+        *(
+            (name, _Int)
+            for name in ("layers", "width", "heads", "ffn_width", "codebooks", "card", "precision", "activation", "capacity", "_")
+        ),
+        ("embedding_scale", ctypes.c_float),
+        ("embeddings", _Pointer),
+        ("positions", _Pointer),
+        ("norm", _Norm),
+        ("logits", _Linear),
+        ("layer", _Pointer),
+        *((name, _Pointer) for name in ("x", "normed", "wide", "attended", "q", "scales")),
+    )
+
+
+class _Memory(ctypes.Structure):
+    _fields_ = (
+        ("keys", _Pointer),
+        ("values", _Pointer),
+        ("layer_bytes", ctypes.c_int64),
+        ("head_bytes", ctypes.c_int64),
+        ("steps", _Int),
+        ("_", _Int),
+    )
+
+
+class _Step(ctypes.Structure):
+    _fields_ = (
+        ("model", _Pointer),
+        ("tokens", _Int),
+        ("outs", _Int),
+        *((name, _Pointer) for name in ("codes", "positions", "rows", "texts", "out_tokens", "logits")),
+    )
+
+
+class Memory:
+    """Keys and values of one row, or of a text, in every layer: reserved once for ``steps`` and never moved."""
+
+    def __init__(self, model: NativeModel, steps: int) -> None:
+        config = model.lm.config
+        blocks = -(-steps // _LANES) * _LANES
+        size = 4 if model.precision == "fp32" else 2
+        head_bytes = blocks * (config.width // config.num_heads) * size
+        layer_bytes = head_bytes * config.num_heads
+        # Not zeroed: the system gives a page when it is first written, so what is never heard costs nothing.
+        self._bytes = torch.empty(2 * layer_bytes * config.num_layers + 64, dtype=torch.uint8)
+        start = -(-self._bytes.data_ptr() // 64) * 64
+        self.struct = _Memory(start, start + layer_bytes * config.num_layers, layer_bytes, head_bytes, steps, 0)
+        self.address = ctypes.addressof(self.struct)
+
+    @property
+    def nbytes(self) -> int:
+        return self._bytes.numel()
+
+
+class NativeModel:
+    """``lm`` in one precision, on as many threads as torch has. Several threads may make texts; ``run`` is for one."""
+
+    def __init__(self, lm: LanguageModel, precision: Precision, *, capacity: int) -> None:
+        """``capacity``: steps that a row can hear. Raises NoKernel where this processor or these sizes can't have it."""
+        config = lm.config
+        if lm.device.type != "cpu":
+            raise NoKernel(f"the model is on {lm.device}, and the kernel is for CPUs")
+        if config.width % _LANES or (config.width // config.num_heads) % _LANES or config.ffn_width % _LANES or config.card % _LANES:
+            raise NoKernel("widths of this model are no multiples of 16")
+        self._library = library()
+        self._library.forward.argtypes = [_Pointer, ctypes.c_int]
+        self._library.forward.restype = None
+        self._library.memorise.argtypes = [_Pointer, _Pointer, ctypes.c_int, _Pointer, _Pointer]
+        self._library.memorise.restype = None
+        self.lm = lm
+        self.precision: Precision = precision
+        self.capacity = capacity
+        self.most_tokens = int(self._library.most_rows())
+        self.weight_bytes = 0
+        """Read for every step, whatever the number of rows."""
+        self._kept: list[Any] = []
+        self._arena = _Arena(sum(_packed_bytes(weight, precision) for weight in _matrices(lm)))
+        self._model = self._describe()
+        self._reserve_buffers()
+        self._check()
+
+    def row(self) -> Memory:
+        """Room for one row's keys and values."""
+        return Memory(self, self.capacity)
+
+    @torch.inference_mode()
+    def text(self, states: Tensor) -> Memory:
+        """Text states ``(L, C)`` -> their keys and values in every layer."""
+        memory = Memory(self, states.shape[0])
+        states = states.to(self.lm.dtype)
+        for index, layer in enumerate(self.lm.layers):
+            keys, values = layer.text_attention.key_value(states).float().chunk(2, dim=1)  # each (L, C)
+            keys, values = keys.contiguous(), values.contiguous()
+            self._library.memorise(ctypes.addressof(self._model), memory.address, index, keys.data_ptr(), values.data_ptr())
+        return memory
+
+    def run(
+        self, codes: Tensor, positions: Sequence[int], rows: Sequence[Memory], texts: Sequence[Memory | None], outs: Sequence[int]
+    ) -> Tensor:
+        """Hear tokens: codes ``(T, K)`` at ``positions`` of ``rows``, under ``texts`` -> logits ``(O, K, card)`` after O tokens.
+
+        Tokens of one row may come in one call, in order. What is returned is overwritten by the next call.
+        """
+        count = len(positions)
+        assert count == len(rows) == len(texts) == codes.shape[0] <= self.most_tokens
+        assert max(positions) < self.capacity, f"step {max(positions)} in a cache of {self.capacity}"
+        self._codes[:count] = codes
+        self._positions[:count] = positions
+        self._rows[:count] = [row.address for row in rows]
+        self._texts[:count] = [0 if text is None else text.address for text in texts]
+        self._outs[: len(outs)] = outs
+        self._step.tokens, self._step.outs = count, len(outs)
+        self._library.forward(ctypes.addressof(self._step), torch.get_num_threads())
+        return self._logits[: len(outs)]
+
+    def _describe(self) -> _Model:
+        lm, config = self.lm, self.lm.config
+        layers = (_Layer * config.num_layers)()
+        for made, layer in zip(layers, lm.layers, strict=True):
+            made.self_norm, made.text_norm, made.ffn_norm = (self._norm(n) for n in (layer.self_norm, layer.text_norm, layer.ffn_norm))
+            made.qkv = self._linear(layer.self_attention.qkv.weight)
+            made.self_out = self._linear(layer.self_attention.out.weight)
+            made.query = self._linear(layer.text_attention.query.weight)
+            made.text_out = self._linear(layer.text_attention.out.weight)
+            made.up, made.down = self._linear(layer.up.weight), self._linear(layer.down.weight)
+        self._kept.append(layers)
+        return _Model(
+            config.num_layers,
+            config.width,
+            config.num_heads,
+            config.ffn_width,
+            config.num_codebooks,
+            config.card,
+            _PRECISIONS[self.precision],
+            _ACTIVATIONS[config.activation],
+            self.capacity,
+            0,
+            config.embedding_scale,
+            self._address(lm.embeddings.weight),
+            self._address(lm.positions_to(self.capacity)),
+            self._norm(lm.norm),
+            self._linear(lm.heads.weight),
+            ctypes.addressof(layers),
+        )
+
+    def _reserve_buffers(self) -> None:
+        config, most, model = self.lm.config, self.most_tokens, self._model
+        C, F, K = config.width, config.ffn_width, config.num_codebooks
+        for name, width in (("x", C), ("normed", C), ("wide", max(3 * C, F)), ("attended", C), ("scales", 1)):
+            setattr(model, name, self._address(torch.zeros(most, width)))
+        model.q = self._address(torch.zeros(most, max(C, F), dtype=torch.uint8))
+        self._codes = torch.zeros(most, K, dtype=torch.int32)
+        self._positions, self._outs = np.zeros(most, np.int32), np.zeros(most, np.int32)
+        self._rows, self._texts = np.zeros(most, np.uintp), np.zeros(most, np.uintp)
+        self._logits = torch.zeros(most, K, config.card)
+        addresses = (self._positions.ctypes.data, self._rows.ctypes.data, self._texts.ctypes.data, self._outs.ctypes.data)
+        self._step = _Step(ctypes.addressof(model), 0, 0, self._codes.data_ptr(), *addresses, self._logits.data_ptr())
+
+    def _norm(self, norm: torch.nn.LayerNorm) -> _Norm:
+        assert norm.eps == 1e-5, "the kernel knows one epsilon"
+        return _Norm(self._address(norm.weight), self._address(norm.bias))
+
+    def _address(self, tensor: Tensor) -> int:
+        """Of the numbers in fp32 (bytes stay bytes), kept as long as this model is."""
+        tensor = tensor.detach()
+        if tensor.is_floating_point():
+            tensor = tensor.float()
+        tensor = tensor.contiguous()
+        self._kept.append(tensor)
+        return tensor.data_ptr()
+
+    def _linear(self, weight: Tensor) -> _Linear:
+        N, K = weight.shape
+        weight = weight.detach()
+        self.weight_bytes += N * K * {"fp32": 4, "bf16": 2, "int8": 1}[self.precision]
+        scales = sums = 0
+        if self.precision == "int8":
+            weight, scale = quantise(weight)
+            sums = self._address(128 * weight.sum(dim=1, dtype=torch.int32))
+            scales = self._address(scale)
+        else:
+            weight = weight.to(torch.float32 if self.precision == "fp32" else torch.bfloat16)
+        if missing := -N % _TILE:
+            weight = torch.cat([weight, weight.new_zeros(missing, K)])
+        four = 4 if self.precision == "int8" else 1
+        tiles = weight.view(-1, _TILE, K // four, four).transpose(1, 2)  # (N / 64, K / 4, 64, 4), or with 1 instead of 4
+        return _Linear(self._arena.keep(tiles), scales, sums, N, K)
+
+    def _check(self) -> None:
+        """A step on what was just packed, against torch: a wrong compiler must not make wrong music. Raises NoKernel."""
+        lm = self.lm
+        row, codes = self.row(), torch.full((1, lm.config.num_codebooks), lm.pad, dtype=torch.int32)
+        text = torch.zeros(1, 1, lm.config.width)
+        with torch.inference_mode():
+            found = self.run(codes, [0], [row], [None], [0])[0]
+            wanted = lm(codes.long()[:, :, None], text.to(lm.dtype))[0, :, 0].float()
+        error = float((found - wanted).norm() / wanted.norm())
+        if not error < {"fp32": 1e-3, "bf16": 0.1, "int8": 0.3}[self.precision]:
+            raise NoKernel(f"its first step is {error:.3f} from what torch computes")
+
+
+class _Arena:
+    """One stretch of memory for all weights, on huge pages where the system has them: fewer address translations."""
+
+    def __init__(self, size: int) -> None:
+        self._memory = mmap.mmap(-1, size)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            self._memory.madvise(mmap.MADV_HUGEPAGE)
+        self._tensor = torch.frombuffer(self._memory, dtype=torch.uint8)
+        self._used = 0
+
+    def keep(self, tensor: Tensor) -> int:
+        count = tensor.numel() * tensor.element_size()
+        place = self._tensor[self._used : self._used + count]
+        place.view(tensor.dtype).view(tensor.shape).copy_(tensor)
+        self._used += -(-count // 64) * 64
+        return place.data_ptr()
+
+
+def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights ``(N, K)`` -> int8 ``(N, K)`` from −127 to 127, and a scale for each output ``(N)``."""
+    weight = weight.float()
+    scale = weight.abs().amax(dim=1).clamp_min(1e-12) / 127  # (N)
+    return (weight / scale[:, None]).round_().to(torch.int8), scale
+
+
+def _matrices(lm: LanguageModel) -> list[Tensor]:
+    matrices = [lm.heads.weight]
+    for layer in lm.layers:
+        matrices += [layer.self_attention.qkv.weight, layer.self_attention.out.weight, layer.text_attention.query.weight]
+        matrices += [layer.text_attention.out.weight, layer.up.weight, layer.down.weight]
+    return matrices
+
+
+def _packed_bytes(weight: Tensor, precision: Precision) -> int:
+    N, K = weight.shape
+    return -(-N // _TILE) * _TILE * K * {"fp32": 4, "bf16": 2, "int8": 1}[precision] + 64

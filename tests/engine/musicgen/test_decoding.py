@@ -1,0 +1,185 @@
+"""Many takes in one step: each becomes what it becomes alone, to the byte, in every precision, with the kernel and without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from engine.musicgen.decoding import KERNEL, NoRows
+from engine.musicgen.generate import MusicGen, SamplingOptions, TakeDecoder
+from engine.musicgen.kernel import build
+from engine.musicgen.kernel.native import NativeModel, quantise
+
+SAMPLED = SamplingOptions()
+GREEDY = SamplingOptions(temperature=0.0)
+needs_kernel = pytest.mark.skipif(build.reason() is not None, reason=f"the kernel can't be had here: {build.reason()}")
+
+
+@pytest.fixture(params=["fp32", "bf16", "int8", "torch"])
+def model(request: pytest.FixtureRequest, tiny: MusicGen, monkeypatch: pytest.MonkeyPatch) -> MusicGen:
+    """The tiny model in each way that it can be decoded."""
+    made = replace(tiny)
+    if request.param == "torch":
+        monkeypatch.setenv(KERNEL, "off")
+        made.prepare(rows=16)
+        assert made.decoding.kernel == "torch"
+    elif build.reason() is not None:
+        pytest.skip(f"the kernel can't be had here: {build.reason()}")
+    else:
+        made.prepare(request.param, rows=16)
+        assert (made.decoding.kernel, made.decoding.precision) == ("native", request.param)
+    return made
+
+
+def takes_of(model: MusicGen, audio: Tensor) -> list[TakeDecoder]:
+    """Of different lengths, prompts, guidance and sampling; the last hears a prompt that is longer than a piece."""
+    return [
+        model.start(prompt="dark techno", frames=40, sampling=SAMPLED, seed=5),
+        model.start(prompt="deep house at 128 bpm", frames=25, sampling=replace(SAMPLED, temperature=1.3, top_p=0.9), seed=5),
+        model.start(prompt=None, frames=30, sampling=SAMPLED, seed=6),
+        model.start(prompt="acid", frames=20, sampling=replace(SAMPLED, guidance_scale=1.0), seed=7),
+        model.start(prompt="acid", frames=20, sampling=replace(SAMPLED, guidance_scale=5.0), seed=7, prompt_audio=audio),
+    ]
+
+
+def test_the_same_bytes_alone_and_in_company(model: MusicGen, some_audio: Callable[..., Tensor], run: Callable[..., Tensor]) -> None:
+    alone = [run(take) for take in takes_of(model, some_audio(3.0))]
+    takes = takes_of(model, some_audio(3.0))
+    running: list[TakeDecoder] = []
+    rounds = 0
+    while takes or running:
+        if takes and rounds % 3 == 0:  # one joins every third round
+            running.append(takes.pop())
+        model.advance(running)
+        running = [take for take in running if not take.done]
+        rounds += 1
+    again = takes_of(model, some_audio(3.0))
+    while waiting := [take for take in reversed(again) if not take.done]:
+        model.advance(waiting)
+    for first, second in zip(alone, again, strict=True):
+        assert torch.equal(first[0], second.codes())
+    assert model.decoding.rows_in_use == 0
+
+
+def test_a_newcomer_decides_in_the_first_round_and_a_prompt_holds_nobody_up(model: MusicGen, some_audio: Callable[..., Tensor]) -> None:
+    eight = [model.start(prompt="techno", frames=60, sampling=replace(SAMPLED, guidance_scale=1.0), seed=seed) for seed in range(8)]
+    for _ in range(10):
+        model.advance(eight)
+    ninth = model.start(prompt="acid", frames=60, sampling=SAMPLED, seed=9)
+    listener = model.start(prompt="acid", frames=60, sampling=SAMPLED, seed=9, prompt_audio=some_audio(2.0))
+    rounds = 0
+    while listener.pending > 1:
+        model.advance([*eight, ninth, listener])
+        rounds += 1
+        assert [take.heard for take in eight] == [10 + rounds] * 8  # each round a step, whoever joins
+        assert ninth.heard == rounds
+    assert rounds <= 7  # 101 steps in pieces of 16 or more
+
+
+def test_rows_are_a_budget_and_go_back(tiny: MusicGen) -> None:
+    model = replace(tiny)
+    model.prepare(rows=4)
+    first, second = (model.start(prompt="techno", frames=30, sampling=SAMPLED, seed=seed) for seed in (1, 2))
+    third = model.start(prompt=None, frames=30, sampling=SAMPLED, seed=3)
+    model.advance([first, second])
+    with pytest.raises(NoRows, match="4 of 4 rows are in use"):
+        third.step()
+    first.close()
+    third.step()
+    del second
+    assert model.decoding.rows_in_use == 1
+
+
+def test_a_prompt_is_encoded_once(tiny: MusicGen) -> None:
+    model = replace(tiny)
+    first, second = (model.start(prompt="techno", frames=30, sampling=SAMPLED, seed=seed) for seed in (1, 2))
+    assert first.texts[0] is second.texts[0]
+    assert first.texts[1] is None  # no text: no second attention to it
+
+
+@needs_kernel
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.02), ("int8", 0.1)])
+def test_the_kernel_computes_what_torch_computes(tiny: MusicGen, precision: Any, tolerance: float) -> None:
+    """A prompt in pieces, then steps; a row with a text and one without; logits relative to their size."""
+    lm = tiny.lm
+    sequence = torch.randint(tiny.card, (40, 4), generator=torch.Generator().manual_seed(1))
+    states = tiny.conditioner(["dark techno"]).states
+    kernel = NativeModel(lm, precision, capacity=40)
+    text, rows = kernel.text(states[0]), [kernel.row(), kernel.row()]
+    found = []
+    for start, end in ((0, 9), (9, 30), *((step, step + 1) for step in range(30, 40))):
+        here, positions = sequence[start:end].repeat(2, 1), list(range(start, end)) * 2
+        count = end - start
+        each = [rows[0]] * count + [rows[1]] * count, [text] * count + [None] * count
+        found.append(kernel.run(here, positions, *each, [count - 1, 2 * count - 1]).clone())
+    with torch.inference_mode():
+        both = torch.cat([states, torch.zeros_like(states)])
+        mask = torch.ones(2, states.shape[1]) * torch.tensor([[1.0], [0.0]])
+        wanted = lm(sequence.T[None].expand(2, -1, -1), both, mask)[:, :, [8, *range(29, 40)]].transpose(1, 2)  # (2, steps, K, card)
+    error = (torch.stack(found, dim=1) - wanted).norm() / wanted.norm()
+    assert error < tolerance
+
+
+@needs_kernel
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_neither_threads_nor_neighbours_nor_pieces_change_a_bit(tiny: MusicGen, precision: Any) -> None:
+    kernel = NativeModel(tiny.lm, precision, capacity=48)
+    sequence = torch.randint(tiny.card, (20, 4), generator=torch.Generator().manual_seed(1))
+    row = kernel.row()
+    one_by_one = [kernel.run(sequence[[step]], [step], [row], [None], [0]).clone() for step in range(20)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for count in (1, 3, 11):  # this many rows, all at once
+            rows = [row for row in (kernel.row() for _ in range(count)) for _ in range(20)]
+            at_once = kernel.run(sequence.repeat(count, 1), list(range(20)) * count, rows, [None] * 20 * count, list(range(20)))
+            assert torch.equal(at_once, torch.cat(one_by_one))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_int8_weights_have_a_scale_for_each_output() -> None:
+    weight = torch.randn(32, 64, generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 1, 32)[:, None]
+    weight[3] = 0
+    values, scale = quantise(weight)
+    assert values.abs().max() == 127
+    assert ((values * scale[:, None] - weight).abs() <= scale[:, None] / 2 + 1e-9).all()
+
+
+@needs_kernel
+def test_nothing_is_allocated_for_a_frame(tiny: MusicGen) -> None:
+    """What a step returns lies where the step before put its own, and the caches stay where they were."""
+    kernel = NativeModel(tiny.lm, "int8", capacity=48)
+    row, codes = kernel.row(), torch.zeros(1, 4, dtype=torch.long)
+    before = row.struct.keys
+    places = {kernel.run(codes, [step], [row], [None], [0]).data_ptr() for step in range(48)}
+    assert len(places) == 1
+    assert row.struct.keys == before
+
+
+def test_without_a_compiler_torch_decodes_and_the_log_says_why(
+    tiny: MusicGen, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, run: Callable[..., Tensor]
+) -> None:
+    monkeypatch.setattr("engine.musicgen.kernel.build.shutil.which", lambda _name: None)
+    build.library.cache_clear()
+    try:
+        model = replace(tiny)
+        model.prepare("int8", rows=4)
+        assert (model.decoding.kernel, model.decoding.precision) == ("torch", "fp32")
+        assert "there is no C compiler" in caplog.text
+        assert run(model.start(prompt="techno", frames=5, sampling=GREEDY, seed=0)).shape == (1, 4, 5)
+    finally:
+        build.library.cache_clear()
+
+
+def test_a_folder_that_others_can_write_is_not_trusted(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "techno-composer").mkdir()
+    (tmp_path / "techno-composer").chmod(0o777)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(build.NoKernel, match="written by others"):
+        build._folder()
