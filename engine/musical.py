@@ -176,7 +176,7 @@ def _looped(asked: Aim, track: Aim, loop: LoopFacts) -> str:
         return f"{length} at {tempo(loop.bpm)} by its length alone: no beat was found to cut it by"
     own = nearest_octave(loop.own_bpm, loop.bpm)
     if wanted is not None and abs(loop.bpm / wanted - 1.0) > 1e-6:
-        return f"{length} at its own {tempo(loop.bpm)}: {tempo(wanted)} is too far to stretch it to, {MAX_STRETCH * 100:.0f} % is the most"
+        return f"{length} at its own {tempo(loop.bpm)}, since {tempo(wanted)} is more than {MAX_STRETCH * 100:.0f} % away"
     stretched = abs(own / loop.bpm - 1.0)
     if wanted is None or stretched < 0.0005:
         return f"{length} at {tempo(loop.bpm)}"

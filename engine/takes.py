@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from engine.keys import Key
     from engine.models import Decoder, Model
     from engine.music.analysis import Grid
     from engine.music.audio import Audio
@@ -37,6 +38,10 @@ PAST_THE_END_S = 0.05
 
 HEARD_BEFORE_S = 45.0
 """How much of a track before ``from`` is listened to for its tempo and key, in seconds: what the new audio has to fit to."""
+
+
+LEAST_KEY_CONFIDENCE = 0.02
+"""Least lead of a key over the next likeliest (difference of correlations) to be taken for heard."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +144,9 @@ def known_music(record: dict[str, Any] | None) -> Aim | None:
         analysis = TrackAnalysis.from_record(record) if record is not None else None
     except AnalysisError:
         return None
-    return Aim(analysis.grid.bpm, analysis.key) if analysis is not None and analysis.grid is not None and analysis.grid.steady else None
+    if analysis is None or analysis.grid is None or not analysis.grid.steady:
+        return None
+    return Aim(analysis.grid.bpm, _clear(analysis.key))
 
 
 def hear(audio: Audio) -> tuple[Aim, Grid | None]:
@@ -147,7 +154,12 @@ def hear(audio: Audio) -> tuple[Aim, Grid | None]:
     from engine.music.analysis import analyse
 
     analysis = analyse(audio)
-    return Aim(analysis.grid.bpm if analysis.grid else None, analysis.key), analysis.grid
+    return Aim(analysis.grid.bpm if analysis.grid else None, _clear(analysis.key)), analysis.grid
+
+
+def _clear(key: Key | None) -> Key | None:
+    """A key that is hardly likelier than the next is a guess, and not said."""
+    return key if key is not None and key.confidence >= LEAST_KEY_CONFIDENCE else None
 
 
 def start(prepared: Prepared, model: Model) -> Decoder:

@@ -25,10 +25,13 @@ _HOLD_S = 0.012  # after an attack: no splice begins in it
 _LEAD_S = 0.002  # before an attack: all splices are over
 _SPLICE_S = 0.010
 _REACH = 8
-_LARGEST_JUMP_S = 0.008  # more than one splice where more is to be made up for: nothing is ever further off than about this
+_LARGEST_JUMP_S = 0.008  # more than one splice where more is to be made up for: no hat is ever further off than about this
+_LARGEST_JUMP_IN_A_PAD_S = 0.02  # where nothing sets in for long: room for a bass's period
+_PAD_S = 0.6
 _SMALLEST_JUMP_S = 0.003
 _LEAST_RISE_DB = 9.0
 _APART_S = 0.05
+_SHORTEST_S = 0.03  # a piece shorter than this has no room for a splice
 
 
 def stretch(
@@ -81,7 +84,7 @@ def _first_moment(mono: NDArray[np.float64], near: int, hop: int) -> int:
 
 def _anchors(samples: NDArray[np.float32], start: int, end: int, pins: Sequence[int], sample_rate: int) -> list[int]:
     """``start``, each pin and each attack between, ``end``: none closer to another than a splice has room for; pins come first."""
-    room = round((_HOLD_S + _SPLICE_S + _LEAD_S) * sample_rate)
+    room = round(_SHORTEST_S * sample_rate)
     found, strengths = attacks(samples[:, start:end], sample_rate)
     kept = [start, *pins, end]
     for place in found[np.argsort(-strengths, kind="stable")] + start:
@@ -92,15 +95,18 @@ def _anchors(samples: NDArray[np.float32], start: int, end: int, pins: Sequence[
 
 def _piece(samples: NDArray[np.float32], here: int, following: int, length: int, sample_rate: int) -> NDArray[np.float32]:
     """[C, length]: ``samples`` from ``here`` on, and at the end as it is before ``following``; spliced in between."""
-    splice, largest = round(_SPLICE_S * sample_rate), round(_LARGEST_JUMP_S * sample_rate)
+    splice = round(_SPLICE_S * sample_rate)
+    largest = round((_LARGEST_JUMP_IN_A_PAD_S if following - here > _PAD_S * sample_rate else _LARGEST_JUMP_S) * sample_rate)
     first, last = here + round(_HOLD_S * sample_rate), following - round(_LEAD_S * sample_rate)
     missing = length - (following - here)
+    if missing and following - here < round(_SHORTEST_S * sample_rate):
+        return _squeezed(samples[:, here:following], length)
     parts: list[NDArray[np.float32]] = []
     read = here  # what is copied next
     while missing:
         steps = -(-abs(missing) // largest)
         final = read + (last - read) // steps - splice  # leaves room for the splices that follow
-        jumps = [missing] if steps == 1 else _jumps(missing, sample_rate)
+        jumps = [missing] if steps == 1 else _jumps(missing, largest, sample_rate)
         at, jump = _best(samples, (max(read, first), final), jumps, splice, first)
         fade = max(0, min(splice, following - max(at, at - jump)))
         parts += [samples[:, read:at], crossfade(samples[:, at : at + fade], samples[:, at - jump : at - jump + fade])]
@@ -110,10 +116,16 @@ def _piece(samples: NDArray[np.float32], here: int, following: int, length: int,
     return np.concatenate(parts, axis=1)
 
 
-def _jumps(missing: int, sample_rate: int) -> list[int]:
+def _squeezed(samples: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    """[C, length] by linear interpolation: only for scraps, of which nobody hears the pitch."""
+    at = np.linspace(0, samples.shape[1] - 1, length)
+    return np.stack([np.interp(at, np.arange(samples.shape[1]), channel) for channel in samples]).astype(np.float32)
+
+
+def _jumps(missing: int, largest: int, sample_rate: int) -> list[int]:
     sign = 1 if missing > 0 else -1
     step = max(1, sample_rate // 6000)
-    return [sign * jump for jump in range(round(_SMALLEST_JUMP_S * sample_rate), round(_LARGEST_JUMP_S * sample_rate) + 1, step)]
+    return [sign * jump for jump in range(round(_SMALLEST_JUMP_S * sample_rate), largest + 1, step)]
 
 
 def _best(samples: NDArray[np.float32], between: tuple[int, int], jumps: Sequence[int], splice: int, first: int) -> tuple[int, int]:

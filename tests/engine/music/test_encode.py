@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
 
 import mutagen
 import numpy as np
@@ -10,11 +15,15 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutagen.flac import Picture
 from mutagen.id3 import ID3
 from mutagen.mp3 import MP3
+from PIL import Image
 
+from engine.keys import parse_key
 from engine.music.audio import Audio, decode, probe
 from engine.music.encode import BIT_RATES, DoesNotFit, Format, Tags, encode
+from engine.music.pictures import cover
 
 FORMATS: list[Format] = ["flac", "wav", "mp3", "ogg"]
 TAGS = Tags(
@@ -131,3 +140,52 @@ def test_no_file_is_larger_than_asked_for(max_bytes: int, format: Format, clip: 
     else:
         assert len(encoded.data) <= max_bytes
         assert encoded.kbits in BIT_RATES
+
+
+# What DJ software reads.
+
+
+def cover_of(data: bytes) -> bytes | None:
+    file = mutagen.File(io.BytesIO(data))
+    if isinstance(file.tags, ID3):
+        return next((frame.data for frame in file.tags.getall("APIC")), None)
+    if "metadata_block_picture" in file.tags:
+        return bytes(Picture(base64.b64decode(file.tags["metadata_block_picture"][0])).data)
+    return next((picture.data for picture in getattr(file, "pictures", ())), None)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_tempo_key_comment_and_cover_are_where_dj_software_looks(format: Format, clip: Audio, tmp_path: Path) -> None:
+    picture = cover(clip)
+    tags = replace(TAGS, comment=None, adapter="0123abcd", bpm=130.4, key=parse_key("8A"), cover=picture)
+    encoded = encode(clip, format, tags=tags)
+    assert encode(clip, format, tags=tags).data == encoded.data
+    found = mutagen.File(io.BytesIO(encoded.data)).tags
+    comment = "AI-generated with pocket, adapter 0123abcd, seed 4294967295, CC BY-NC 4.0 · 130.4 BPM · 8A"
+    if isinstance(found, ID3):
+        assert (found["TBPM"].text, found["TKEY"].text, str(found["COMM::eng"])) == (["130"], ["Am"], comment)
+        assert found["TXXX:BPM"].text == ["130.4"]
+    else:
+        assert (found["BPM"], found["INITIALKEY"], found["COMMENT"]) == (["130.4"], ["Am"], [comment])
+    assert cover_of(encoded.data) == picture
+    assert Image.open(io.BytesIO(picture)).size == (400, 400)
+
+    path = tmp_path / f"clip.{format}"
+    path.write_bytes(encoded.data)
+    command = ["ffprobe", "-v", "error", "-show_entries", "format_tags:stream_tags:stream=codec_type,codec_name", "-of", "json", str(path)]
+    told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    said = {key.upper(): value for source in (*told["streams"], told["format"]) for key, value in source.get("tags", {}).items()}
+    assert said["COMMENT"] == comment or format == "ogg"  # in Ogg the cover's own comment comes after it
+    assert said.get("TBPM", said.get("BPM")) == ("130" if format in {"mp3", "wav"} else "130.4")
+    assert said.get("TKEY", said.get("INITIALKEY")) == "Am"
+    assert {stream["codec_name"] for stream in told["streams"] if stream["codec_type"] == "video"} == {"mjpeg"}
+
+
+def test_a_cover_never_takes_the_room_of_the_sound(clip: Audio) -> None:
+    picture = cover(clip)
+    roomy = encode(clip, "mp3", max_bytes=2**20, tags=replace(TAGS, cover=picture))
+    assert cover_of(roomy.data) == picture
+    tight = encode(clip, "mp3", max_bytes=64 * 1024, tags=replace(TAGS, cover=picture))
+    assert cover_of(tight.data) is None
+    assert tight.kbits == encode(clip, "mp3", max_bytes=64 * 1024, tags=TAGS).kbits
+    assert len(tight.data) <= 64 * 1024
