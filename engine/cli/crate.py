@@ -49,7 +49,11 @@ def crate(arguments: argparse.Namespace) -> int:
         "prepare": _prepare,
         "report": _report,
     }[arguments.crate_command]
-    return command(arguments, settings)
+    try:
+        return command(arguments, settings)
+    except KeyboardInterrupt:
+        print("Stopped. What is done is kept: the same command goes on from here.", file=sys.stderr)
+        return 130
 
 
 def _import(arguments: argparse.Namespace, settings: EngineSettings) -> int:
@@ -102,11 +106,10 @@ def _show(arguments: argparse.Namespace, settings: EngineSettings) -> int:
     console.print(table)
     total_s = sum(track.duration_s for track in found.tracks)
     console.print(f"\n{_tracks(len(found.tracks))}, {words.length(total_s)}", highlight=False)
-    console.print(
-        "[dim]from: title·BPM·key, by R rekordbox  T tags  N file name  D detected; ~ no steady tempo\n"
-        "course: energy; [cyan]main[/] [magenta]drop[/] [yellow]build[/] [blue]breakdown[/] intro and outro grey[/]",
-        highlight=False,
-    )
+    console.print("[dim]from: title·BPM·key, by R rekordbox  T tags  N file name  D detected; ~ no steady tempo[/]", highlight=False)
+    if wide:
+        legend = "[cyan]main[/] [magenta]drop[/] [yellow]build[/] [blue]breakdown[/] [bright_black]intro, outro[/]"
+        console.print(f"[dim]course:[/] {legend}", highlight=False)
     _name_problems("could not be taken at the last import", [problem.message for problem in found.unreadable])
     return 0
 

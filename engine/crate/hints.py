@@ -17,6 +17,7 @@ from engine.music.rekordbox import BeatGrid
 
 REKORDBOX = "rekordbox"
 _FEWEST_BEATS = 16
+_ROUNDING_S = 0.002
 _STEADY_S = 0.015
 """How far a beat may lie from a constant tempo. rekordbox rounds to a millisecond; a grid bent to a live drummer is further off."""
 
@@ -68,12 +69,15 @@ def _grid(beats: BeatGrid) -> tuple[Grid | None, tuple[float, ...] | None]:
     if len(times) < _FEWEST_BEATS or downbeat_s is None:
         return None, None
     numbers = np.arange(len(times))
-    beat_s, first_s = np.polyfit(numbers, times, 1)
+    beat_s = 60.0 / float(beats.bpm[0])  # as she sees it; fitting would make 128.0006 of her 128, for the rounding of the times
+    first_s = float(np.mean(times - beat_s * numbers))
+    if np.max(np.abs(times - first_s - beat_s * numbers)) > _ROUNDING_S:
+        beat_s, first_s = map(float, np.polyfit(numbers, times, 1))
     steady = beats.steady and beat_s > 0 and float(np.max(np.abs(times - first_s - beat_s * numbers))) <= _STEADY_S
     if not steady:
         bars = times[beats.position_in_bar == 1]
         bpm = float(np.median(beats.bpm))
         return Grid(bpm, first_downbeat(downbeat_s, 240.0 / bpm), steady=False, confidence=1.0, source=REKORDBOX), tuple(map(float, bars))
     downbeat = int(np.flatnonzero(beats.position_in_bar == 1)[0])
-    fitted_s = float(first_s + beat_s * downbeat)
-    return Grid(60.0 / float(beat_s), first_downbeat(fitted_s, 4.0 * float(beat_s)), steady=True, confidence=1.0, source=REKORDBOX), None
+    fitted_s = first_s + beat_s * downbeat
+    return Grid(60.0 / beat_s, first_downbeat(fitted_s, 4.0 * beat_s), steady=True, confidence=1.0, source=REKORDBOX), None

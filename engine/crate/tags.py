@@ -22,7 +22,7 @@ _SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "remixer": ("tpe4", "remixer", "mixartist", "txxx:remixer", "----:com.apple.itunes:remixer"),
     "bpm": ("tbpm", "bpm", "tempo", "tmpo", "txxx:bpm", "----:com.apple.itunes:bpm"),
     "key": ("tkey", "initialkey", "initial key", "key", "txxx:initialkey", "----:com.apple.itunes:initialkey"),
-    "comment": ("comm", "comment", "description", "©cmt"),
+    "comment": ("comm", "comment", "description", "©cmt", "txxx:comment"),
     "mood": ("tmoo", "mood", "txxx:mood"),
 }
 _MY_TAGS = re.compile(r"/\*\s*(.*?)\s*\*/")
