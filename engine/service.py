@@ -23,7 +23,6 @@ from typing import ParamSpec, TypeVar
 
 from engine import takes
 from engine.analyses.desk import Analyses
-from engine.analyses.kept import Kept
 from engine.api import HEARTBEAT_S, CheckpointInfo, Done, Failed, GenerateRequest, Health, Heartbeat, Progress, Queued, TrackInfo
 from engine.batcher import Batcher, Job, Sound, Told
 from engine.checkpoints import Catalogue, describe
@@ -231,8 +230,7 @@ class Engine:
         if request.track is None:
             return takes.prepare(request, checkpoint)
         info = self.tracks.find(request.track)
-        known = takes.known_music(Kept(self.tracks).record(request.track))
-        return takes.prepare(request, checkpoint, self.tracks.read(request.track), info.duration_s, known=known)
+        return takes.prepare(request, checkpoint, self.tracks.read(request.track), info.duration_s)
 
     async def _finish(self, take: Take, prepared: takes.Prepared, sound: Sound, arrived: float) -> None:
         def work() -> tuple[Done, bytes]:
@@ -283,6 +281,8 @@ def _wake() -> None:
 
     silence = Audio(np.zeros((1, 32_000), dtype=np.float32), 32_000)
     pictures.draw(loudness.normalise(seam.join(silence, silence)[0]))
+    pictures.cover(silence)
+    takes.hear(silence)
     encode.encode(silence, "flac")
 
 

@@ -14,7 +14,7 @@ import math
 import secrets
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.api import MAX_SEED, CheckpointInfo, Done, GenerateRequest, Payload
 from engine.api.takes import DEFAULT_SECONDS, Loop, Music, bars_length
@@ -34,12 +34,11 @@ if TYPE_CHECKING:
 SHORTEST_PROMPT_S = 0.5
 PAST_THE_END_S = 0.05
 """How far past the end ``from`` may be and still mean the end: players round what they show."""
+HEARD_BEFORE_S = 30.0
+"""How much of a track before ``from`` is listened to for its tempo and key, in seconds: what the new audio has to fit to.
 
-
-HEARD_BEFORE_S = 45.0
-"""How much of a track before ``from`` is listened to for its tempo and key, in seconds: what the new audio has to fit to."""
-
-
+Not an analysis of the whole track that may be kept from elsewhere: a seed is to replay whether or not there is one.
+"""
 LEAST_KEY_CONFIDENCE = 0.02
 """Least lead of a key over the next likeliest (difference of correlations) to be taken for heard."""
 
@@ -68,25 +67,18 @@ class Prepared:
         return Aim(asked.bpm if asked.bpm is not None else self.track.bpm, asked.key or self.track.key)
 
 
-def prepare(
-    request: GenerateRequest,
-    checkpoint: CheckpointInfo,
-    track: bytes | None = None,
-    track_s: float | None = None,
-    *,
-    known: Aim | None = None,
-) -> Prepared:
+def prepare(request: GenerateRequest, checkpoint: CheckpointInfo, track: bytes | None = None, track_s: float | None = None) -> Prepared:
     """Draw the seed, cut out of the track (``track_s`` seconds long) what is to be continued, and listen to it.
 
-    known: the track's tempo and key, where somebody has listened already. Raises EngineError 'bad_request' where there is nothing before
-    ``from`` or no tempo to count bars by, 'bad_audio' where the track is silent there or can't be read.
+    Raises EngineError 'bad_request' where there is nothing before ``from`` or no tempo to count bars by, 'bad_audio' where the track is
+    silent there or can't be read.
     """
     seed = request.seed if request.seed is not None else secrets.randbelow(MAX_SEED + 1)
     prompt_audio, of_track = None, Aim()
     if request.kind == "continuation":
         assert track is not None
         assert track_s is not None
-        prompt_audio, of_track = _cut(request, checkpoint, track, track_s, known)
+        prompt_audio, of_track = _cut(request, checkpoint, track, track_s)
     asked = request.asked
     aim = Aim(asked.bpm if asked.bpm is not None else of_track.bpm, asked.key or of_track.key)
     length_s = _length(request, aim.bpm)
@@ -105,7 +97,7 @@ def _length(request: GenerateRequest, bpm: float | None) -> float:
         raise EngineError("bad_request", f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
 
 
-def _cut(request: GenerateRequest, checkpoint: CheckpointInfo, track: bytes, track_s: float, known: Aim | None) -> tuple[Audio, Aim]:
+def _cut(request: GenerateRequest, checkpoint: CheckpointInfo, track: bytes, track_s: float) -> tuple[Audio, Aim]:
     """What the model hears, and the tempo and key of what lies before ``from``."""
     import numpy as np
 
@@ -123,7 +115,7 @@ def _cut(request: GenerateRequest, checkpoint: CheckpointInfo, track: bytes, tra
         raise EngineError(
             "bad_request", f"There is too little to continue: {what}, and {SHORTEST_PROMPT_S} s are needed. Choose a later point."
         )
-    listen = known is None and not (request.asked.bpm is not None and request.asked.key is not None)
+    listen = request.asked.bpm is None or request.asked.key is None
     since_s = max(0.0, until_s - max(request.prompt_seconds, HEARD_BEFORE_S if listen else 0.0))
     try:
         before = decode(track, start_s=since_s, duration_s=until_s - since_s)
@@ -132,21 +124,8 @@ def _cut(request: GenerateRequest, checkpoint: CheckpointInfo, track: bytes, tra
         require_sound(heard)
     except AudioError as error:
         raise EngineError("bad_audio", str(error)) from error
-    of_track = known or (hear(before)[0] if listen else Aim())
+    of_track = hear(before)[0] if listen else Aim()
     return resample(heard, checkpoint.sample_rate, checkpoint.channels), of_track
-
-
-def known_music(record: dict[str, Any] | None) -> Aim | None:
-    """Tempo and key out of an analysis of the whole track that is kept, where one tempo goes through all of it; else None: listen again."""
-    from engine.music.analysis import AnalysisError, TrackAnalysis
-
-    try:
-        analysis = TrackAnalysis.from_record(record) if record is not None else None
-    except AnalysisError:
-        return None
-    if analysis is None or analysis.grid is None or not analysis.grid.steady:
-        return None
-    return Aim(analysis.grid.bpm, _clear(analysis.key))
 
 
 def hear(audio: Audio) -> tuple[Aim, Grid | None]:
