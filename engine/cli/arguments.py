@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from engine.cli.analyse_arguments import ANALYSE, add_analyse
 from engine.cli.crate_arguments import CRATE, add_crate
 from engine.cli.evaluate_arguments import EVALUATE, add_evaluate
 from engine.cli.finetune import TEXT as FINETUNE
@@ -137,7 +138,10 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
     add_evaluate(command("evaluate", "how near clips are to real tracks", EVALUATE), _evaluate)
 
+    add_analyse(command("analyse", "tempo, bars, key and sections of tracks", ANALYSE), _analyse)
+
     command("bench", "speed beside transformers and audiocraft ('bench --help')", "See: python -m engine bench --help")
+    command("analyse-bench", "how well 'analyse' hears ('analyse-bench --help')", "See: python -m engine analyse-bench --help")
     command("pocket", "train and measure the embedded model ('pocket --help')", "See: python -m engine pocket --help")
     return parser.parse_args(words)
 
@@ -196,6 +200,12 @@ def _serve(arguments: argparse.Namespace) -> int:
     from engine.cli.serve import serve
 
     return serve(arguments)
+
+
+def _analyse(arguments: argparse.Namespace) -> int:
+    from engine.cli.analyse import analyse_files
+
+    return analyse_files(arguments)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

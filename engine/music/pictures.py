@@ -29,19 +29,19 @@ from engine.music.audio import Audio
 WIDTH_PX, HEIGHT_PX = 1000, 420
 COVER_PX = 400
 
-_BACKGROUND = "#15161b"
-_PANEL = "#0d0e12"
-_INK, _FAINT_INK = "#f2f3f5", "#b5bac1"
+BACKGROUND = "#15161b"
+PANEL = "#0d0e12"
+INK, FAINT_INK = "#f2f3f5", "#b5bac1"
 _NEW, _NEW_CORE = "#1fb6a6", "#7df5dd"
 _TRACK, _TRACK_CORE = "#5b6273", "#a3abbd"
 _SEAM = "#ffd166"
 _HEAT = LinearSegmentedColormap.from_list(
     "clip",
-    [(0.0, _PANEL), (0.18, "#1d1440"), (0.38, "#4b1d8f"), (0.58, "#a3238e"), (0.76, "#ef4d6c"), (0.9, "#ffa45c"), (1.0, "#fff3c4")],
+    [(0.0, PANEL), (0.18, "#1d1440"), (0.38, "#4b1d8f"), (0.58, "#a3238e"), (0.76, "#ef4d6c"), (0.9, "#ffa45c"), (1.0, "#fff3c4")],
 )
 
-_MARGIN_PX = 22
-_TITLE_PX, _LABEL_PX, _AXIS_PX, _PITCH_PX = 28, 24, 24, 19
+MARGIN_PX = 22
+TITLE_PX, LABEL_PX, AXIS_PX, _PITCH_PX = 28, 24, 24, 19
 _LOWEST_HZ, _HIGHEST_HZ = 32.0, 16000.0
 _WINDOW_SECONDS = 0.064
 _RANGE_DB = 62.0
@@ -54,24 +54,24 @@ def draw(audio: Audio, *, seam_s: float | None = None, title: str = "") -> bytes
 
     seam_s: where the new audio begins. title: shortened to one line; letters that the font lacks (emoji) are left out.
     """
-    figure = Figure(figsize=(WIDTH_PX / 100, HEIGHT_PX / 100), dpi=100, facecolor=_BACKGROUND)
+    figure = Figure(figsize=(WIDTH_PX / 100, HEIGHT_PX / 100), dpi=100, facecolor=BACKGROUND)
     canvas = FigureCanvasAgg(figure)
     duration_s = max(audio.duration_s, 1e-3)
     if seam_s is not None and not 0.0 < seam_s < duration_s:
         seam_s = None  # all of it is one part: nothing to mark
     title = drawable(title)
     top = HEIGHT_PX - (58 if title else 16)
-    wave = _panel(figure, bottom_px=top - 128, top_px=top, duration_s=duration_s)
-    heat = _panel(figure, bottom_px=50, top_px=top - 136, duration_s=duration_s)
+    wave = panel(figure, bottom_px=top - 128, top_px=top, duration_s=duration_s)
+    heat = panel(figure, bottom_px=50, top_px=top - 136, duration_s=duration_s)
     if title:
-        _draw_title(figure, canvas, title)
+        draw_title(figure, canvas, title)
     _draw_wave(wave, audio, duration_s, seam_s)
     _draw_heat(heat, audio, duration_s, labels_right=seam_s is not None and seam_s < 0.12 * duration_s)
     _draw_seconds(heat, duration_s)
     if seam_s is not None:
         _draw_seam(wave, heat, seam_s, duration_s)
     file = io.BytesIO()
-    figure.savefig(file, format="png", facecolor=_BACKGROUND, metadata={"Software": None})
+    figure.savefig(file, format="png", facecolor=BACKGROUND, metadata={"Software": None})
     return file.getvalue()
 
 
@@ -127,9 +127,9 @@ def drawable(text: str) -> str:
     return " ".join("".join(letter if ord(letter) in _letters() and letter.isprintable() else " " for letter in text).split())
 
 
-def _panel(figure: Figure, *, bottom_px: float, top_px: float, duration_s: float) -> Any:
-    width = (WIDTH_PX - 2 * _MARGIN_PX) / WIDTH_PX
-    axes = figure.add_axes((_MARGIN_PX / WIDTH_PX, bottom_px / HEIGHT_PX, width, (top_px - bottom_px) / HEIGHT_PX), facecolor=_PANEL)
+def panel(figure: Figure, *, bottom_px: float, top_px: float, duration_s: float) -> Any:
+    width = (WIDTH_PX - 2 * MARGIN_PX) / WIDTH_PX
+    axes = figure.add_axes((MARGIN_PX / WIDTH_PX, bottom_px / HEIGHT_PX, width, (top_px - bottom_px) / HEIGHT_PX), facecolor=PANEL)
     for side in axes.spines.values():
         side.set_visible(False)
     axes.set_xlim(0.0, duration_s)
@@ -138,23 +138,23 @@ def _panel(figure: Figure, *, bottom_px: float, top_px: float, duration_s: float
     return axes
 
 
-def _points(pixels: float) -> float:
+def points(pixels: float) -> float:
     return pixels * 0.72  # at 100 dots an inch
 
 
-def _draw_title(figure: Figure, canvas: FigureCanvasAgg, title: str) -> None:
+def draw_title(figure: Figure, canvas: FigureCanvasAgg, title: str) -> None:
     """The title, cut with an ellipsis where it would leave the picture."""
-    place = (_MARGIN_PX / WIDTH_PX, (HEIGHT_PX - 31) / HEIGHT_PX)
-    text = figure.text(*place, title, color=_INK, size=_points(_TITLE_PX), weight="bold", va="center", parse_math=False)
+    place = (MARGIN_PX / WIDTH_PX, (HEIGHT_PX - 31) / HEIGHT_PX)
+    text = figure.text(*place, title, color=INK, size=points(TITLE_PX), weight="bold", va="center", parse_math=False)
     renderer = canvas.get_renderer()
-    room = WIDTH_PX - 2 * _MARGIN_PX
+    room = WIDTH_PX - 2 * MARGIN_PX
     while (taken := text.get_window_extent(renderer).width) > room and len(title) > 1:
         title = title[: max(1, min(len(title) - 1, int(len(title) * room / taken)))].rstrip()
         text.set_text(f"{title}…")
 
 
 def _draw_wave(axes: Any, audio: Audio, duration_s: float, seam_s: float | None) -> None:
-    columns = WIDTH_PX - 2 * _MARGIN_PX
+    columns = WIDTH_PX - 2 * MARGIN_PX
     mono = audio.samples.mean(axis=0) if audio.length_samples else np.zeros(1, dtype=np.float32)
     low, high, rms = envelope(mono, columns)
     tallest = max(float(np.max(np.abs([low, high]))), 0.02)
@@ -173,7 +173,7 @@ def _draw_heat(axes: Any, audio: Audio, duration_s: float, *, labels_right: bool
     mono = audio.samples.mean(axis=0) if audio.length_samples else np.zeros(1, dtype=np.float32)
     rows = 160
     octaves = math.log2(_HIGHEST_HZ / _LOWEST_HZ)
-    decibels = spectrogram(mono, audio.sample_rate, WIDTH_PX - 2 * _MARGIN_PX, rows)
+    decibels = spectrogram(mono, audio.sample_rate, WIDTH_PX - 2 * MARGIN_PX, rows)
     axes.imshow(
         decibels,
         origin="lower",
@@ -188,15 +188,15 @@ def _draw_heat(axes: Any, audio: Audio, duration_s: float, *, labels_right: bool
     edge, inwards = (duration_s, -duration_s) if labels_right else (0.0, duration_s)
     for hertz, name in ((100, "100 Hz"), (1000, "1 kHz"), (8000, "8 kHz")):
         height = math.log2(hertz / _LOWEST_HZ)
-        axes.plot([edge, edge + 0.008 * inwards], [height, height], color=_INK, linewidth=1.5, alpha=0.8, solid_capstyle="butt")
+        axes.plot([edge, edge + 0.008 * inwards], [height, height], color=INK, linewidth=1.5, alpha=0.8, solid_capstyle="butt")
         place = {"va": "center", "ha": "right" if labels_right else "left"}
-        _outlined(axes.text(edge + 0.013 * inwards, height, name, color=_INK, size=_points(_PITCH_PX), alpha=0.9, **place))
+        outlined(axes.text(edge + 0.013 * inwards, height, name, color=INK, size=points(_PITCH_PX), alpha=0.9, **place))
 
 
 def _draw_seconds(axes: Any, duration_s: float) -> None:
     marks = seconds_marks(duration_s)
-    axes.set_xticks(marks, [_clock(mark, duration_s) for mark in marks])
-    axes.tick_params(axis="x", colors=_FAINT_INK, labelsize=_points(_AXIS_PX), length=6, width=1.5, pad=3)
+    axes.set_xticks(marks, [clock(mark, duration_s) for mark in marks])
+    axes.tick_params(axis="x", colors=FAINT_INK, labelsize=points(AXIS_PX), length=6, width=1.5, pad=3)
     for mark, label in zip(marks, axes.get_xticklabels(), strict=True):
         if mark == 0.0:
             label.set_horizontalalignment("left")
@@ -204,7 +204,7 @@ def _draw_seconds(axes: Any, duration_s: float) -> None:
             label.set_horizontalalignment("right")
 
 
-def _clock(mark: float, duration_s: float) -> str:
+def clock(mark: float, duration_s: float) -> str:
     if duration_s >= 120:
         return f"{int(mark) // 60}:{int(mark) % 60:02d}"
     return f"{mark:g} s"
@@ -213,18 +213,18 @@ def _clock(mark: float, duration_s: float) -> str:
 def _draw_seam(wave: Any, heat: Any, seam_s: float, duration_s: float) -> None:
     for axes in (wave, heat):
         line = axes.axvline(seam_s, color=_SEAM, linewidth=3)
-        line.set_path_effects([patheffects.Stroke(linewidth=6, foreground=_PANEL), patheffects.Normal()])
+        line.set_path_effects([patheffects.Stroke(linewidth=6, foreground=PANEL), patheffects.Normal()])
     share = seam_s / duration_s
     gap = 0.012 * duration_s
-    style = {"size": _points(_LABEL_PX), "weight": "bold", "va": "top", "transform": wave.get_xaxis_transform()}
+    style = {"size": points(LABEL_PX), "weight": "bold", "va": "top", "transform": wave.get_xaxis_transform()}
     if share > 0.1:
-        _outlined(wave.text(seam_s - gap, 0.95, "track", color=_INK, ha="right", **style))
+        outlined(wave.text(seam_s - gap, 0.95, "track", color=INK, ha="right", **style))
     if share < 0.93:
-        _outlined(wave.text(seam_s + gap, 0.95, "new", color=_SEAM, ha="left", **style))
+        outlined(wave.text(seam_s + gap, 0.95, "new", color=_SEAM, ha="left", **style))
 
 
-def _outlined(text: Any) -> None:
-    text.set_path_effects([patheffects.Stroke(linewidth=4, foreground=_PANEL, alpha=0.85), patheffects.Normal()])
+def outlined(text: Any) -> None:
+    text.set_path_effects([patheffects.Stroke(linewidth=4, foreground=PANEL, alpha=0.85), patheffects.Normal()])
 
 
 def cover(audio: Audio) -> bytes:
@@ -240,7 +240,7 @@ def cover(audio: Audio) -> bytes:
     offset = np.abs(np.arange(size) - size / 2 + 0.5)[:, None] / (size / 2)  # [size, 1] from the middle
     reach = np.repeat(0.08 + 0.82 * tall, 4)[None, :]  # [1, size]
     gap = (np.arange(size) % 4 == 3)[None, :]
-    ground = np.array([int(_PANEL[place : place + 2], 16) for place in (1, 3, 5)]) / 255.0
+    ground = np.array([int(PANEL[place : place + 2], 16) for place in (1, 3, 5)]) / 255.0
     lit = ((offset <= reach) & ~gap)[..., None]
     pixels = np.where(lit, np.maximum(heat, 0.25 * ground), ground)
     file = io.BytesIO()

@@ -45,8 +45,10 @@ class Pulse:
 
 def find_onsets(features: Features) -> NDArray[np.float32]:
     """[F, 3]: how much power rises in low (kick), middle (snare, chords) and high (hats) bands; each group's mean is 1."""
+    if not len(features.bands):
+        return np.zeros((0, len(_GROUPS_HZ) - 1), dtype=np.float32)
     magnitude = np.sqrt(features.bands)  # [F, 24]
-    loud = np.percentile(magnitude, 98, axis=0) if len(magnitude) else np.ones(magnitude.shape[1])
+    loud = np.percentile(magnitude, 98, axis=0)
     level = np.log1p(100.0 * magnitude / np.maximum(loud, 1e-2 * max(float(np.max(loud)), 1e-6)))
     rise = np.zeros_like(level)
     rise[_LAG_FRAMES:] = np.maximum(0.0, level[_LAG_FRAMES:] - level[:-_LAG_FRAMES])
