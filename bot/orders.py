@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -43,7 +44,7 @@ def text_order(
     """``/generate``. Raises Refusal."""
     if not prompt.strip():
         raise Refusal(f"Say what it should sound like, for example {PROMPT_EXAMPLE}.")
-    music = {"bpm": bpm, "key": key, "bars": bars, "loop": loop}
+    music: dict[str, Any] = {"bpm": bpm, "key": key, "bars": bars, "loop": loop}
     return _order("text", prompt, seconds=seconds, seed=seed, guidance=guidance, temperature=temperature, checkpoint=checkpoint, **music)
 
 
@@ -65,7 +66,7 @@ def continuation_order(
     prompt: str = "",
 ) -> GenerateRequest:
     """``/continue``; ``prompt`` may be empty: the track alone says how it goes on. Raises Refusal."""
-    music = {"bpm": bpm, "key": key, "bars": bars, "loop": loop}
+    music: dict[str, Any] = {"bpm": bpm, "key": key, "bars": bars, "loop": loop}
     return _order("continuation", prompt, seconds=seconds, track=track_sha256, from_s=from_s, prompt_seconds=prompt_seconds, **music)
 
 
@@ -125,12 +126,10 @@ def parse_length(text: str, name: str) -> tuple[float | None, int | None, bool]:
 def suggest_keys(typed: str) -> list[tuple[str, str]]:
     """What to show and what to send for the 24 keys, round the Camelot wheel; those that fit what is typed so far."""
     keys = sorted((Key(tonic, mode) for tonic in range(len(NOTE_NAMES)) for mode in ("minor", "major")), key=lambda k: (k.wheel, k.camelot))
-    meant = parse_key(typed)
-    if meant is not None:
-        keys = [key for key in keys if (key.tonic, key.mode) == (meant.tonic, meant.mode)]
-    elif typed.strip():
-        start = typed.strip().casefold()
-        keys = [key for key in keys if any(name.casefold().startswith(start) for name in (key.name, key.short, key.camelot))]
+    meant, start = parse_key(typed), typed.strip().casefold()
+    exact = [key for key in keys if meant is not None and (key.tonic, key.mode) == (meant.tonic, meant.mode)]
+    begun = [key for key in keys if any(name.casefold().startswith(start) for name in (key.name, key.short, key.camelot))]
+    keys = exact + [key for key in begun if key not in exact]
     return [(f"{key.camelot} · {key.name}", key.name) for key in keys]
 
 

@@ -31,8 +31,8 @@ def help_page(settings: GuildSettings, *, takes_per_member: int) -> discord.Embe
     embed.add_field(
         name="Make something",
         value=(
-            "`/generate prompt: dark techno, 135 bpm` – a new clip from words\n"
-            "`/continue` – your track goes on: attach one, or pick one of the crate's; `from: 1:30` says where\n"
+            "`/generate prompt: dark techno` – a new clip from words; `bpm: 130` `key: 8A` `bars: 8` `loop: True` make it fit your set\n"
+            "`/continue` – your track goes on, in its tempo and key: attach one, or pick one of the crate's; `from: 1:30` says where\n"
             "`/surprise` – a clip without any prompt\n"
             "`/queue` – what is being made. Each running take has a **Cancel** button."
         ),

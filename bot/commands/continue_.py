@@ -20,7 +20,6 @@ from bot.kit import Interaction
 from bot.messages import shorten
 from bot.orders import (
     DEFAULT_PROMPT_SECONDS,
-    DEFAULT_SECONDS,
     check_reaches,
     continuation_order,
     parse_length,
@@ -31,6 +30,7 @@ from bot.orders import (
 from bot.refusal import Refusal
 from bot.uploads import track_label
 from engine.api import GenerateRequest
+from engine.api.takes import DEFAULT_SECONDS
 from storage import Store, Take, Track
 
 _UNKNOWN = "0" * 64

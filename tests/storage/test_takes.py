@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -53,6 +54,19 @@ async def test_the_category_follows_the_token_of_the_moment_of_asking(store: Sto
     await store.guilds.update(1, token="Carol_hash")
     await store.takes.start(take.id)
     assert (await store.takes.keep_clip(take.id, CLIP, seed=1, checkpoint="x", checkpoint_kind="finetuned")).category == "A"
+
+
+async def test_tempo_key_bars_and_loop_are_kept_as_asked_and_as_heard(store: Store, queued: Any) -> None:
+    take = await queued(store, prompt="techno", bpm=130.5, key="A minor", bars=8, loop=True, track_name=None)
+    assert (take.bpm, take.key, take.bars, take.loop, take.track_name) == (130.5, "A minor", 8, True, None)
+    assert take.prompt_kind == "other"  # the model is told more than "techno"
+    await store.takes.start(take.id)
+    clip = replace(CLIP, heard_bpm=130.4, heard_key="E minor", loop_bars=8, loop_bpm=130.5, loop_own_bpm=130.4)
+    assert (await store.takes.keep_clip(take.id, clip, **MADE)).clip == clip
+    plain = await queued(store, prompt="techno", bars=4)
+    assert (plain.prompt_kind, plain.bpm, plain.loop) == ("plain", None, False)
+    named = await queued(store, kind="continuation", track_sha256=HASH, track_name="Nachtschicht")
+    assert named.track_name == "Nachtschicht"
 
 
 @pytest.mark.parametrize(("state", "step"), list(itertools.product(STATES, ("start", "keep_clip", "finish", "fail", "cancel"))))
