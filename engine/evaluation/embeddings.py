@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from engine.music.audio import Audio, AudioError, resample
 
-EmbedderName = Literal["musicnn"]
+EmbedderName = Literal["musicnn", "vggish", "clap"]
 EMBEDDERS: tuple[EmbedderName, ...] = get_args(EmbedderName)
 
 MUSICNN = "musicnn==0.1.0"
@@ -120,9 +120,20 @@ class Musicnn:
 
 
 def embedder(name: str = "musicnn") -> Embedder:
-    """The embedder of that name. Raises EmbedderUnavailable, also for a name that there is none of."""
+    """The embedder of that name. Only musicnn works without a network: the weights of the others are fetched when they are asked for.
+
+    Raises EmbedderUnavailable, also for a name that there is none of.
+    """
     if name == "musicnn":
         return Musicnn()
+    if name == "vggish":
+        from engine.evaluation.vggish import Vggish
+
+        return Vggish()
+    if name == "clap":
+        from engine.evaluation.clap import Clap
+
+        return Clap()
     raise EmbedderUnavailable(f"There is no embedder {name!r}: choose {', '.join(EMBEDDERS)}.")
 
 
