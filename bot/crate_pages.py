@@ -46,7 +46,7 @@ def crate_page(tracks: Sequence[Track], *, page: int, total: int) -> discord.Emb
 
 
 def _line(track: Track) -> str:
-    return " · ".join([*(_tempo_and_key(track.heard) if track.heard else []), clock(track.duration_s)])
+    return " · ".join([*(_tempo_and_key(track.heard) if track.heard else []), _length(track.duration_s)])
 
 
 def _tempo_and_key(heard: Heard) -> list[str]:
@@ -74,7 +74,7 @@ def card_embed(track: Track, analysis: Analysis, twins: Sequence[Track], picture
     facts = [
         "no beat" if tempo is None else f"**{tempo.bpm:.1f} BPM**{_said_by(tempo.source)}{'' if tempo.steady else ', not steady'}",
         "no clear key" if key is None else f"**{key.camelot}** {key.name}{_said_by(key.source)}",
-        clock(analysis.duration_s),
+        _length(analysis.duration_s),
     ]
     if analysis.lufs is not None:
         facts.append(f"{analysis.lufs:.1f} LUFS".replace("-", "−"))
@@ -86,6 +86,11 @@ def card_embed(track: Track, analysis: Analysis, twins: Sequence[Track], picture
     embed = discord.Embed(title=plain(shorten(track_label(track), 120)), description="\n".join(lines), colour=VIOLET)
     embed.set_image(url=f"attachment://{picture}")
     return embed
+
+
+def _length(seconds: float) -> str:
+    """Rounded as the card does."""
+    return clock(seconds if seconds < 59.5 else round(seconds))
 
 
 def _said_by(source: str) -> str:
@@ -114,7 +119,7 @@ def card_description(track: Track, analysis: Analysis) -> str:
 
 def report_page(report: Report) -> discord.Embed:
     advice = "\n".join(f"• {plain(line)}" for line in report.advice)
-    parts = [f"```\n{report.text.strip().replace('`', 'ˋ')}\n```", f"**What would make it better**\n{advice}" if advice else ""]
+    parts = ["\n".join(map(_report_line, report.text.strip().splitlines())), f"**What would make it better**\n{advice}" if advice else ""]
     if left := len(report.not_heard):
         parts.append(f"⚠️ {plural(left, 'track')} can't be listened to, and {'is' if left == 1 else 'are'} left out.")
     text = "\n\n".join(part for part in parts if part)
@@ -122,6 +127,12 @@ def report_page(report: Report) -> discord.Embed:
     embed.set_image(url=f"attachment://{REPORT_NAME}")
     embed.set_footer(text=plural(report.tracks, "track"))
     return embed
+
+
+def _report_line(line: str) -> str:
+    """``tempo     124 to 138 BPM``: a table for a terminal, which a phone would cut off."""
+    head, gap, rest = line.partition("  ")
+    return f"**{plain(head)}** {plain(rest)}" if gap and rest.strip() else plain(line)
 
 
 def report_description(report: Report) -> str:

@@ -264,9 +264,8 @@ class Analyses:
 
     async def _analyse(self, sha256: str, priority: int) -> None:
         info = await asyncio.to_thread(self._tracks.find, sha256)
-        title = " – ".join(filter(None, (info.artist, info.title)))  # of the bytes, never of whoever sent them: others may have them too
         began = time.monotonic()
-        done = await self._run("analyse", sha256, priority, title=title)
+        done = await self._run("analyse", sha256, priority)
         if done is not None:
             heard = Heard(done["record"], base64.b64decode(done["picture"]))
             await asyncio.to_thread(self._kept.keep_heard, sha256, heard)
@@ -277,11 +276,11 @@ class Analyses:
         found: dict[str, Any] = done or {"name": "none", "vector": []}  # too short to say how it sounds
         await asyncio.to_thread(self._kept.keep_vector, sha256, found["name"], found["vector"])
 
-    async def _run(self, kind: Kind, sha256: str, priority: int, **arguments: Any) -> dict[str, Any] | None:
+    async def _run(self, kind: Kind, sha256: str, priority: int) -> dict[str, Any] | None:
         """None where the audio is no good for that."""
         try:
             path = str(self._tracks.audio_path(sha256))
-            return await self._workers.run(kind, priority=priority, path=path, sha256=sha256, **arguments)
+            return await self._workers.run(kind, priority=priority, path=path, sha256=sha256)
         except EngineError as error:
             if error.code != "bad_audio":
                 raise

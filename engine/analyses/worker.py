@@ -35,8 +35,11 @@ TAG = "tag"
 """Where a value is from that the file's own tags hold."""
 
 
-def analyse(path: str, sha256: str, title: str) -> dict[str, Any]:
-    """Tempo, key, sections …, and the card. What the file's own tags say of tempo and key wins over what is heard."""
+def analyse(path: str, sha256: str) -> dict[str, Any]:
+    """Tempo, key, sections …, and the card. What the file's own tags say of tempo and key wins over what is heard.
+
+    The card bears no name: it is kept by the bytes, and others who have them may call them otherwise.
+    """
     data = _bytes(path, sha256)
     from engine.crate.tags import read_tags
     from engine.music.analysis import Hints, parse_key
@@ -46,7 +49,7 @@ def analyse(path: str, sha256: str, title: str) -> dict[str, Any]:
     audio = _decoded(data)
     tags = read_tags(Path(path))
     analysis = listen(audio, Hints(bpm=tags.bpm, key=parse_key(tags.key, source=TAG), source=TAG))
-    picture = draw_card(audio, analysis, title=title)
+    picture = draw_card(audio, analysis)
     return {"record": analysis.record(), "picture": base64.b64encode(picture).decode("ascii")}
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from engine.music import pictures
@@ -43,6 +44,7 @@ _COLOURS: dict[SectionKind, tuple[str, str]] = {  # peaks, and the brighter body
 _PLAIN = ("#5b6273", "#a3abbd")
 _NUMBER_PX, _FACT_PX, _BPM_PX, _NAME_PX = 21, 25, 38, 19
 _WAVE_TOP, _WAVE_BOTTOM, _BAND_PX = 264, 44, 32
+_TITLE_ROW_PX = 46
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +90,14 @@ class Envelope:
 
 
 def draw_card(audio: Audio | Envelope, analysis: TrackAnalysis, *, title: str = "") -> bytes:
-    """PNG bytes, 1000 × 420 px. title: shortened to one line; letters that the font lacks are left out."""
+    """PNG bytes, 1000 × 420 px. title: shortened to one line; letters that the font lacks are left out. Without one: 1000 × 374 px."""
     envelope = audio if isinstance(audio, Envelope) else Envelope.of(audio)
     figure = Figure(figsize=(pictures.WIDTH_PX / 100, pictures.HEIGHT_PX / 100), dpi=100, facecolor=pictures.BACKGROUND)
     canvas = FigureCanvasAgg(figure)
     duration_s = max(analysis.duration_s, 1e-3)
-    pictures.draw_title(figure, canvas, pictures.drawable(title) or "Untitled")
+    title = pictures.drawable(title)
+    if title:
+        pictures.draw_title(figure, canvas, title)
     _draw_facts(figure, canvas, analysis)
     wave = pictures.panel(figure, bottom_px=_WAVE_BOTTOM, top_px=_WAVE_TOP, duration_s=duration_s)
     band = pictures.panel(figure, bottom_px=_WAVE_TOP + 4, top_px=_WAVE_TOP + 4 + _BAND_PX, duration_s=duration_s)
@@ -106,7 +110,8 @@ def draw_card(audio: Audio | Envelope, analysis: TrackAnalysis, *, title: str = 
         marks = pictures.seconds_marks(duration_s)
         _draw_numbers(wave, [(mark, pictures.clock(mark, duration_s)) for mark in marks], duration_s)
     file = io.BytesIO()
-    figure.savefig(file, format="png", facecolor=pictures.BACKGROUND, metadata={"Software": None})
+    whole = Bbox.from_extents(0.0, 0.0, pictures.WIDTH_PX / 100, (pictures.HEIGHT_PX - (0 if title else _TITLE_ROW_PX)) / 100)
+    figure.savefig(file, format="png", facecolor=pictures.BACKGROUND, bbox_inches=whole, metadata={"Software": None})
     return file.getvalue()
 
 
