@@ -44,6 +44,7 @@ from engine.api import (
     Working,
     event_adapter,
 )
+from engine.api.evaluation import EvaluationReport, EvaluationRequest
 from engine.errors import EngineError, EngineUnreachable
 
 __all__ = ["EngineClient", "EngineError", "EngineUnreachable"]
@@ -138,6 +139,10 @@ class EngineClient:
     async def similar(self, request: SimilarRequest, bytes_of: BytesOf, told: Told | None = None) -> Similar:
         """Which candidates go with a track. Raises EngineError."""
         return await self._work("/v1/similar", request, Similar, bytes_of, told)
+
+    async def evaluate(self, request: EvaluationRequest, bytes_of: BytesOf, told: Told | None = None) -> EvaluationReport:
+        """How near clips are to real tracks, as long as that takes. Raises EngineError, also for one file that can't be read."""
+        return await self._work("/v1/evaluations", request, EvaluationReport, bytes_of, told)
 
     async def _work(self, path: str, request: Wire, model: type[M], bytes_of: BytesOf, told: Told | None) -> M:
         """Asks until it is done: ``told`` hears how far it is, tracks that the engine lacks are uploaded on the way."""

@@ -31,6 +31,7 @@ from engine.api import (
     TrackInfo,
     Working,
 )
+from engine.api.evaluation import EvaluationReport, EvaluationRequest
 
 REFERENCE = "#/components/schemas/"
 
@@ -100,6 +101,14 @@ OPERATIONS = (
         {200: Similar, 202: Working},
         errors=(401, 404, 413, 422, 503),
         body=SimilarRequest,
+    ),
+    Operation(
+        "POST",
+        "/v1/evaluations",
+        "How near clips are to real tracks: FAD, KAD, KL of tags, near-copies, silence, clipping, stuck loops.",
+        {200: EvaluationReport, 202: Working},
+        errors=(401, 404, 413, 422, 503),
+        body=EvaluationRequest,
     ),
     Operation("GET", "/v1/checkpoints", "Which checkpoints can be asked for; the default is first.", {200: Checkpoints}, errors=(401,)),
     Operation("GET", "/healthz", "Ready or not. Without the token only that.", {200: Health, 503: Health}),

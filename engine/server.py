@@ -36,6 +36,7 @@ from engine.api import (
     Wire,
     Working,
 )
+from engine.api.evaluation import EvaluationRequest
 from engine.errors import HTTP_STATUS, EngineError, body_of
 from engine.openapi import document
 from engine.service import Engine, Take
@@ -81,6 +82,7 @@ def create_app(settings: EngineSettings | None = None, on_failure: Callable[[Eng
         Route("/v1/analyses/{sha256}", _get_analysis, methods=["GET"]),
         Route("/v1/reports", _post_report, methods=["POST"]),
         Route("/v1/similar", _post_similar, methods=["POST"]),
+        Route("/v1/evaluations", _post_evaluation, methods=["POST"]),
         Route("/v1/checkpoints", _get_checkpoints, methods=["GET"]),
         Route("/healthz", _get_health, methods=["GET"]),
         Route("/metrics", _get_metrics, methods=["GET"]),
@@ -147,6 +149,10 @@ async def _post_report(request: Request) -> Response:
 
 async def _post_similar(request: Request) -> Response:
     return _worked(await _engine(request).analyses.similar(await _asked(request, SimilarRequest, MAX_CRATE_REQUEST_BYTES)))
+
+
+async def _post_evaluation(request: Request) -> Response:
+    return _worked(await _engine(request).evaluations.evaluate(await _asked(request, EvaluationRequest, MAX_CRATE_REQUEST_BYTES)))
 
 
 async def _get_checkpoints(request: Request) -> Response:

@@ -27,6 +27,7 @@ from engine.api import HEARTBEAT_S, CheckpointInfo, Done, Failed, GenerateReques
 from engine.batcher import Batcher, Job, Sound, Told
 from engine.checkpoints import Catalogue, describe
 from engine.errors import EngineError, event_of
+from engine.evaluation.desk import Evaluations
 from engine.metrics import Metrics
 from engine.models import ModelShelf, loader, pick_device
 from engine.settings import EngineSettings
@@ -96,6 +97,7 @@ class Engine:
         self._device = pick_device(settings.device)
         self.tracks = Tracks(settings.data / "tracks", round(settings.tracks_gib * 2**30))
         self.analyses = Analyses(self.tracks, settings.analyses)
+        self.evaluations = Evaluations(self.tracks)
         self.catalogue = Catalogue(settings.checkpoint, settings.data / "checkpoints")
         self._models = ModelShelf(self.catalogue, loader(settings), settings.loaded_checkpoints)
         self._batcher = Batcher(
@@ -124,6 +126,7 @@ class Engine:
         for take in list(self._takes.values()):
             take.cancel()
         await self.analyses.stop()
+        await self.evaluations.stop()
         self._preparing.shutdown(wait=False, cancel_futures=True)
         self._finishing.shutdown(wait=False, cancel_futures=True)
 
