@@ -7,6 +7,7 @@
     copies.py        is a clip a copy of a training track? by neighbour and by n-grams of codes
     checks.py        silence, clipping, loop collapse; tempo and key kept in a continuation
     report.py        two or three folders → one report, or an error that names the file it is about
+    desk.py          requests over HTTP → reports, each made in a process of its own (worker.py)
 
 Not here: whether a finetune may ship on such figures (the gate is training's), listening tests (the bot's).
 """
