@@ -70,11 +70,12 @@ def _import(arguments: argparse.Namespace, settings: EngineSettings) -> int:
             tell=tell,
         )
     if arguments.json:
-        facts = {"crate": arguments.crate, "tracks": len(done.crate.tracks), "added": done.added, "again": done.again}
+        facts = {"crate": arguments.crate, "tracks": len(done.crate.tracks), "added": done.added, "again": done.again, "twice": done.twice}
         print(json.dumps(facts | {"unreadable": _records(done.unreadable), "problems": done.problems}, ensure_ascii=False))
         return 0
     total_s = sum(track.duration_s for track in done.crate.tracks)
     again = f", {done.again} again" if done.again else ""
+    again += f", {done.twice} twice the same file" if done.twice else ""
     print(f"{arguments.crate}: {done.added} new{again}; now {_tracks(len(done.crate.tracks))}, {words.length(total_s)}")
     _name_problems("could not be taken", [problem.message for problem in done.unreadable])
     _name_problems("of the library could not be read", list(done.problems))
@@ -216,7 +217,7 @@ def _tell_prepared(arguments: argparse.Namespace, done: Prepared, advice: tuple[
     for sentence in advice:
         print(f"  → {sentence}")
     print(f"report: {done.folder / 'report.html'}")
-    print(f"next: python -m engine finetune {done.folder / 'manifest.jsonl'}")
+    print(f"next: python -m engine finetune {done.folder} --out runs/{arguments.crate} --dry-run")
 
 
 def _report(arguments: argparse.Namespace, settings: EngineSettings) -> int:

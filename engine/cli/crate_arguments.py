@@ -13,7 +13,7 @@ examples:
   python -m engine crate import /media/usb --crate alice --played      what she really played, from her stick
   python -m engine crate show alice
   python -m engine crate prepare alice                                 segments, codes, manifest and report
-  python -m engine finetune var/engine/datasets/alice-bars/manifest.jsonl
+  python -m engine finetune var/engine/datasets/alice-bars --out runs/alice
 
 Nothing is ever written where the music comes from. '… crate COMMAND --help' says more.
 """

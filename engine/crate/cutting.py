@@ -84,7 +84,8 @@ def require_unchanged(track: CrateTrack) -> None:
     """What was heard is of the file as it was. Raises AudioError."""
     path = Path(track.path)
     if not path.is_file():
-        raise AudioError(f"{words.label(track.title)} is not at {path} any more: mount the stick or disk, or import it from its new place.")
+        place = words.tidy(str(path), 300)
+        raise AudioError(f"{words.label(track.title)} is not at {place} any more: mount the stick or disk, or import it anew.")
     status = path.stat()
     if (status.st_size, status.st_mtime_ns) != (track.size_bytes, track.modified_ns) and sha256_of(path) != track.sha256:
         raise AudioError(f"{words.label(track.title)} has changed since it was imported: import it again.")

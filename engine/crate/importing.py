@@ -122,7 +122,7 @@ def _in_library(library: Library, wanted: Wanted) -> Found:
     if len(missing) == len(ids):
         raise EngineError(
             "bad_request",
-            f"None of the {len(ids)} tracks that {library.source} names is on this machine, the first being {missing[0].path}: "
+            f"None of the {len(ids)} tracks that {library.source} names is on this machine, the first being {words.tidy(missing[0].path)}: "
             "mount the stick, or copy the music beside it.",
         )
     heard = set(played)
@@ -195,7 +195,7 @@ def _described(source: Source, tags: Tags, analysis: TrackAnalysis, sha256: str)
         return value
 
     def both(field: str) -> tuple[tuple[object, str], ...]:
-        return ((getattr(dj, field) if dj else None, REKORDBOX), (getattr(tags, field), "tags"))
+        return ((words.tidy(getattr(dj, field)) if dj else None, REKORDBOX), (getattr(tags, field), "tags"))
 
     title = choose("title", *both("title"), (named_title, "file name"))
     artist = choose("artist", *both("artist"), (named_artist, "file name"))
@@ -262,11 +262,12 @@ def course(analysis: TrackAnalysis) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """How an import ended."""
+    """How an import ended. twice: files that hold the same bytes as another that was taken."""
 
     crate: Crate
     added: int
     again: int
+    twice: int
     unreadable: tuple[Unreadable, ...]
     problems: tuple[str, ...]
     on_stick: bool
@@ -316,5 +317,14 @@ def import_into(
         raise EngineError(
             "bad_audio", f"Nothing could be taken from {path}: {failed[0].message}" if failed else f"Nothing to take in {path}."
         )
-    fresh = len({track.sha256 for track in taken.values()} - before)
-    return Imported(crate, fresh, len(taken) - fresh, tuple(failed), found.problems, found.library is not None and not copy)
+    found_now = {track.sha256 for track in taken.values()}
+    fresh = len(found_now - before)
+    return Imported(
+        crate,
+        fresh,
+        len(found_now) - fresh,
+        len(taken) - len(found_now),
+        tuple(failed),
+        found.problems,
+        found.library is not None and not copy,
+    )

@@ -240,7 +240,8 @@ def _text(name: str, lines: Sequence[Line], groups: Groups, advice: Sequence[str
     together = [members for members in groups.members() if len(members) > 1]
     if together:
         names = "; ".join(" = ".join(_name(lines[n]) for n in members[:3]) for members in together[:_NAMED])
-        parts.append(f"together  {len(together)} groups of copies and remixes stay on one side: {names}")
+        stay = "1 group of copies or remixes stays" if len(together) == 1 else f"{len(together)} groups of copies or remixes stay"
+        parts.append(f"together  {stay} on one side: {names}")
     if dataset is not None:
         parts.append(
             f"dataset   {dataset.segments} segments ({dataset.preset}): {words.length(dataset.train_s)} to train on, "

@@ -193,12 +193,10 @@ def _strips(report: Report) -> str:
     longest = max((line.duration_s for line in report.lines), default=1.0)
     rows = [_strip(line, longest, report) for line in report.lines[:MOST_STRIPS]]
     more = f'<p class="sub">and {len(report.lines) - MOST_STRIPS} more</p>' if len(report.lines) > MOST_STRIPS else ""
-    legend = (
-        '<p class="legend"><i class="main"></i>main <i class="drop"></i>drop <i class="build"></i>build <i class="break"></i>breakdown '
-        '<i class="edge"></i>intro, outro'
-    )
+    marks = {"main": "main", "drop": "drop", "build": "build", "break": "breakdown", "edge": "intro, outro"}
     if report.dataset is not None:
-        legend += ' <span class="gap"></span><i class="cut"></i>trained on <i class="held"></i>held out'
+        marks |= {"cut": "trained on", "held": "held out"}
+    legend = '<p class="legend">' + " ".join(f'<span><i class="{mark}"></i>{name}</span>' for mark, name in marks.items())
     return f'<section class="card"><h2>Tracks</h2>{legend}</p>{"".join(rows)}{more}</section>'
 
 

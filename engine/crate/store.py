@@ -14,12 +14,12 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from engine.crate.disk import alone, read_json, write_json
-from engine.crate.hints import DjWord
+from engine.crate.hints import REKORDBOX, DjWord
 from engine.errors import EngineError
 from engine.music.analysis import Key
 
@@ -78,6 +78,13 @@ class CrateTrack:
         return cls(**known | {"key": key, "words": tuple(record.get("words", ())), "word": DjWord.from_record(record["word"])})
 
 
+def _newer(old: CrateTrack | None, new: CrateTrack) -> CrateTrack:
+    """``new``; where it comes from a plain folder and ``old`` came from a stick, what was said on the stick, of the new file."""
+    if old is None or REKORDBOX not in old.sources.values() or REKORDBOX in new.sources.values():
+        return new
+    return replace(old, path=new.path, size_bytes=new.size_bytes, modified_ns=new.modified_ns, copied=new.copied)
+
+
 @dataclass(frozen=True, slots=True)
 class Unreadable:
     """A file that was named and could not be taken, and what to do about it."""
@@ -95,10 +102,10 @@ class Crate:
     unreadable: tuple[Unreadable, ...] = ()
 
     def having(self, tracks: Iterable[CrateTrack], unreadable: Iterable[Unreadable] = ()) -> Crate:
-        """With more tracks; one of the same content takes the place of the older."""
+        """With more tracks; one of the same content takes the place of the older, but for what only the DJ's software knew."""
         merged = {track.sha256: track for track in self.tracks}
         for track in tracks:
-            merged[track.sha256] = track
+            merged[track.sha256] = _newer(merged.get(track.sha256), track)
         here = {track.path for track in merged.values()}
         failed = {problem.path: problem for problem in (*self.unreadable, *unreadable)}
         return Crate(self.name, tuple(merged.values()), tuple(problem for path, problem in failed.items() if path not in here))

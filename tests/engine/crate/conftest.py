@@ -57,7 +57,7 @@ def beat() -> Callable[..., NDArray[np.float32]]:
         note = tonic * 2 ** (steps[(at * 2).astype(int) % 16] / 12)
         bass = np.sign(np.sin(2 * np.pi * np.cumsum(note) / RATE)) * np.exp(-((at * 2) % 1) * 2)
         accent = 1.0 + 0.5 * ((at % 4) < 1)
-        return np.asarray(0.35 * kick * accent + 0.06 * hat + 0.12 * bass, dtype=np.float32)
+        return np.asarray(0.9 * np.tanh(1.6 * kick * accent + 0.3 * hat + 0.7 * bass), dtype=np.float32)  # as loud as a master
 
     return make
 
