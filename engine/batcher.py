@@ -3,7 +3,9 @@
 ::
 
     submit ─▶ waiting (FIFO) ─▶ running, at most ``slots`` ─▶ Sound to the take's ``tell``
-                                 │ each round: one frame of each
+                                 │ begins: its text and prompt are encoded, in a thread of its own
+                                 │ each round: one step of every take, in one pass of the model
+                                 │ as it goes: its sound is decoded second by second, in a third thread
     cancel ─▶ leaves at once, or after the frame that is being made
 
 A job hears of itself through ``tell``: Queued and Progress many times, then exactly one of Sound and EngineError. ``tell`` is called
@@ -13,11 +15,13 @@ from several threads, must not block, and may be called once more after a cancel
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,6 +70,7 @@ class Job:
 
     model: Model | None = None
     decoder: Decoder | None = None
+    finishing: bool = False
     generate_s: float = 0.0
     told_at: float = 0.0
     over: bool = False
@@ -115,6 +120,9 @@ class Batcher:
         self._ready = False
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="engine-model", daemon=True)
+        # One thread each, so that takes begin and are heard in order, and the model never waits for text encoder or codec.
+        self._beginning = ThreadPoolExecutor(1, "engine-begin", initializer=_one_core)
+        self._sounding = ThreadPoolExecutor(1, "engine-codec", initializer=_one_core)
 
     # For everybody.
 
@@ -131,12 +139,15 @@ class Batcher:
                 self._end(job, stopping())
             self._waiting.clear()
             self._changed.notify_all()
+        for pool in (self._beginning, self._sounding):
+            pool.shutdown(wait=False, cancel_futures=True)
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
 
     def load(self) -> Load:
         with self._changed:
-            return Load(self._ready, len(self._waiting), len(self._running), self._held, self._frames, self._meter.frames_per_s)
+            running = sum(not job.over for job in self._running)
+            return Load(self._ready, len(self._waiting), running, self._held, self._frames, self._meter.frames_per_s)
 
     def hold(self) -> None:
         """Keep a place for a take that is being prepared; ``submit`` or ``let_go`` gives it back.
@@ -219,15 +230,12 @@ class Batcher:
         with self._changed:
             self._ready = not self._stopping
         log.info("ready: %s, %.0f frames per second", self._default, self._meter.frames_per_s)
-        while self._next_round():
+        while jobs := self._next_round():
             began = time.perf_counter()
-            frames = sum(self._advance(job) for job in self._running)
+            frames = self._advance(jobs)
             with self._changed:
                 self._frames += frames
                 self._meter.add(frames, time.perf_counter() - began)
-                if any(job.over for job in self._running):
-                    self._running = [job for job in self._running if not job.over]
-                    self._announce()
 
     def _warm_up(self) -> None:
         """The first frames of a process are slow (allocations, kernels); better now than in somebody's take."""
@@ -241,23 +249,33 @@ class Batcher:
             decoder = model.start(prompt="techno", frames=WARM_UP_FRAMES, sampling=SamplingOptions(), seed=0)
             began = time.perf_counter()
             while not decoder.done and not self._stopping:
-                decoder.step()
+                model.advance([decoder])
             if measured:
                 self._meter.add(WARM_UP_FRAMES, time.perf_counter() - began)
         decoder.audio()
 
-    def _next_round(self) -> bool:
-        """Wait until there is something to do, and let takes in. False: the end."""
+    def _next_round(self) -> list[Job]:
+        """Wait until there is something to do, and let takes in and out. Nobody: the end."""
         with self._changed:
             while not self._stopping:
+                self._let_out()
                 self._admit()
-                if self._running:
-                    if time.monotonic() - self._announced_at > ANNOUNCE_S:
-                        self._announce()
-                    return True
+                if self._running and time.monotonic() - self._announced_at > ANNOUNCE_S:
+                    self._announce()
+                if jobs := [job for job in self._running if job.decoder is not None and not job.finishing]:
+                    return jobs
                 self._changed.wait()
             self._running.clear()
-            return False
+            return []
+
+    def _let_out(self) -> None:
+        over = [job for job in self._running if job.over]
+        for job in over:
+            self._running.remove(job)
+            if job.decoder is not None:
+                job.decoder.close()
+        if over:
+            self._announce()
 
     def _admit(self) -> None:
         """First come, first served: a take whose checkpoint is still loading holds up those behind it, not those that run."""
@@ -270,6 +288,7 @@ class Batcher:
                 self._models.load_aside(job.checkpoint, in_use=in_use, then=lambda failure, job=job: self._loaded(job, failure))  # type: ignore[misc]
                 break
             self._running.append(self._waiting.popleft())
+            _hand(self._beginning, self._begin, job)
             admitted = True
         if admitted:
             self._announce()
@@ -282,40 +301,94 @@ class Batcher:
                 self._announce()
             self._changed.notify_all()
 
-    def _advance(self, job: Job) -> int:
-        """One frame of one take, and its sound after the last; the number of frames made."""
+    def _advance(self, jobs: Sequence[Job]) -> int:
+        """One step of every take; the number of frames made."""
+        before = [job.decoder.frames if job.decoder else 0 for job in jobs]
+        began = time.perf_counter()
+        for model in {id(job.model): job.model for job in jobs}.values():
+            assert model is not None
+            self._advance_with(model, [job for job in jobs if job.model is model])
+        spent_s = time.perf_counter() - began
+        for job in jobs:
+            job.generate_s += spent_s
+            assert job.decoder is not None
+            if job.over:
+                continue
+            if job.decoder.done:
+                self._tell_progress(job)
+                job.finishing = True
+                _hand(self._sounding, self._finish, job)
+            else:
+                if (work := job.decoder.decode_ahead()) is not None:
+                    _hand(self._sounding, self._sound, job, work)
+                if time.monotonic() - job.told_at > PROGRESS_S:
+                    self._tell_progress(job)
+        return sum(job.decoder.frames - frames for job, frames in zip(jobs, before, strict=True) if job.decoder)
+
+    def _advance_with(self, model: Model, jobs: Sequence[Job]) -> None:
+        """Where a step breaks, each take is tried by itself: whose fault it was ends alone."""
+        try:
+            model.advance([job.decoder for job in jobs if job.decoder is not None])
+        except Exception as error:
+            if len(jobs) == 1:
+                self._break(jobs[0], error)
+                return
+            for job in jobs:
+                if job.decoder is not None and not job.decoder.done:
+                    self._advance_with(model, [job])
+
+    # In the threads beside it.
+
+    def _begin(self, job: Job) -> None:
         if job.over:
-            return 0
+            return
         assert job.model is not None
         began = time.perf_counter()
-        told: Sound | EngineError | None = None
-        before = job.decoder.frames if job.decoder else 0
         try:
-            if job.decoder is None:
-                job.decoder = job.start(job.model)
-            job.decoder.step()
-            if job.decoder.done and not job.over:
-                self._tell_progress(job)
-                samples = job.decoder.audio().detach().float().cpu().numpy()  # [C, N]
-                spent_s = job.generate_s + time.perf_counter() - began
-                told = Sound(samples, job.model.sample_rate, job.decoder.of_frames, spent_s)
-        except EngineError as error:
-            told = error
+            decoder = job.start(job.model)
         except Exception as error:
-            log.exception("take %s broke in the model", job.id)
-            told = _broken(job, error)
-        job.generate_s += time.perf_counter() - began
-        if told is not None:
-            with self._changed:
-                self._end(job, told)
-        elif time.monotonic() - job.told_at > PROGRESS_S:
-            self._tell_progress(job)
-        return job.decoder.frames - before if job.decoder else 0
+            self._break(job, error)
+            return
+        with self._changed:
+            job.generate_s += time.perf_counter() - began
+            job.decoder = decoder
+            self._changed.notify_all()
+
+    def _sound(self, job: Job, work: Callable[[], None]) -> None:
+        if job.over:
+            return
+        try:
+            work()
+        except Exception as error:
+            self._break(job, error)
+
+    def _finish(self, job: Job) -> None:
+        if job.over:
+            return
+        assert job.decoder is not None and job.model is not None
+        began = time.perf_counter()
+        try:
+            samples = job.decoder.audio().detach().float().cpu().numpy()  # [C, N]
+        except Exception as error:
+            self._break(job, error)
+            return
+        spent_s = job.generate_s + time.perf_counter() - began
+        with self._changed:
+            self._end(job, Sound(samples, job.model.sample_rate, job.decoder.of_frames, spent_s))
+            self._changed.notify_all()
+
+    def _break(self, job: Job, error: Exception) -> None:
+        if not isinstance(error, EngineError):
+            log.error("take %s broke in the model", job.id, exc_info=error)
+            error = _broken(job, error)
+        with self._changed:
+            self._end(job, error)
+            self._changed.notify_all()
 
     def _tell_progress(self, job: Job) -> None:
         assert job.decoder is not None
         with self._changed:
-            eta_s = self._forecast()[self._running.index(job)]
+            eta_s = self._forecast()[self._running.index(job)] if job in self._running else 0.0
             job.told_at = time.monotonic()
             if not job.over:
                 job.tell(Progress(frames=job.decoder.frames, of_frames=job.decoder.of_frames, eta_s=round(eta_s, 1)))
@@ -323,6 +396,18 @@ class Batcher:
 
 def stopping() -> EngineError:
     return EngineError("not_ready", "The engine is being stopped: ask again when it is back.", retry_after_s=30.0)
+
+
+def _hand(pool: ThreadPoolExecutor, work: Callable[..., None], *about: object) -> None:
+    with contextlib.suppress(RuntimeError):  # shut down a moment ago: every take has been told
+        pool.submit(work, *about)
+
+
+def _one_core() -> None:
+    """The model has the cores; what goes on beside it takes one. (torch counts threads for each thread that calls it.)"""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _broken(job: Job, error: Exception) -> EngineError:

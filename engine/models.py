@@ -10,8 +10,8 @@ import logging
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from engine.checkpoints import Catalogue, Source
 from engine.errors import EngineError
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from engine.musicgen.generate import MusicGen
+    from engine.musicgen.kernel.native import Precision
     from engine.musicgen.sampling import SamplingOptions
 
 log = logging.getLogger(__name__)
@@ -36,7 +38,9 @@ class Decoder(Protocol):
     @property
     def done(self) -> bool: ...
     def step(self) -> None: ...
+    def decode_ahead(self) -> Callable[[], None] | None: ...  # work for the codec, for some thread, in order
     def audio(self) -> Tensor: ...  # [C, N] float32
+    def close(self) -> None: ...  # it won't be advanced again
 
 
 class Model(Protocol):
@@ -56,9 +60,12 @@ class Model(Protocol):
     def parameters(self) -> int: ...
     @property
     def default_sampling(self) -> SamplingOptions: ...
+    @property
+    def decodes_with(self) -> str: ...  # for people: "int8, native kernel"
     def start(
         self, *, prompt: str | None, frames: int, sampling: SamplingOptions, seed: int, prompt_audio: Tensor | None = None
     ) -> Decoder: ...
+    def advance(self, takes: Sequence[Any]) -> None: ...  # one step of each of this model's decoders
 
 
 SMALL_MODEL = 50_000_000
@@ -166,7 +173,8 @@ def loader(settings: EngineSettings) -> Callable[[Source], Model]:
                 return reference.load(source.where, device=device)
             from engine.musicgen import checkpoint
 
-            return checkpoint.load(source.where, device=device, dtype=_dtype(settings.dtype))
+            half = device.startswith("cuda") and settings.precision in ("auto", "bf16")
+            return _prepared(checkpoint.load(source.where, device=device, dtype=_dtype("bfloat16" if half else "float32")), settings)
         except EngineError:
             raise
         except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
@@ -187,6 +195,26 @@ def pick_device(wanted: str) -> str:
     if (wanted.startswith("cuda") and not cuda) or (wanted == "mps" and not mps):
         raise EngineError("bad_request", f"There is no {wanted} device on this machine: use auto or cpu.")
     return wanted
+
+
+def _prepared(model: MusicGen, settings: EngineSettings) -> Model:
+    """In the precision that was asked for, with rows for as many takes as run side by side."""
+    precision, why = precision_for(settings.precision, model.device.type, model.parameters)
+    decoding = model.prepare(precision, rows=2 * settings.batch)
+    log.info("%s decodes in %s: %s", model.name, model.decodes_with, why)
+    log.info("caches: %d rows of %d steps, %.2f GB when all are full", decoding.rows, decoding.model.capacity, decoding.cache_bytes / 1e9)
+    return model
+
+
+def precision_for(asked: str, device: str, parameters: int) -> tuple[Precision, str]:
+    """The precision of the language model's weights, and why. 'auto' keeps a small model exact: it is fast enough as it is."""
+    if asked != "auto":
+        return cast("Precision", asked), "as ENGINE_PRECISION says"
+    if device != "cpu":
+        return ("bf16", "auto, on a GPU") if device == "cuda" else ("fp32", f"auto, on {device}")
+    if parameters < SMALL_MODEL:
+        return "fp32", "auto, a small model"
+    return "int8", "auto, a large model on a CPU; ENGINE_PRECISION=fp32 is exact, at a third of the speed"
 
 
 def _dtype(name: str) -> torch.dtype:

@@ -132,6 +132,9 @@ class Engine:
 
     def health(self) -> Health:
         load = self._batcher.load()
+        versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES}
+        if (model := self._models.peek(self.catalogue.default_id)) is not None:
+            versions["decoder"] = model.decodes_with
         return Health(
             ready=load.ready,
             version=metadata.version("techno-composer"),
@@ -141,7 +144,7 @@ class Engine:
             queue=load.waiting + load.held,
             running=load.running,
             uptime_s=round(time.monotonic() - self._began, 1),
-            versions={"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
+            versions=versions,
         )
 
     async def checkpoints(self) -> list[CheckpointInfo]:

@@ -37,8 +37,9 @@ class EngineSettings(BaseSettings):
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps. auto takes a GPU where there is one."
     )
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="Precision of the language model: float32, or bfloat16 or float16 on a GPU."
+    precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
+        "auto",
+        description="Precision of the language model: auto, fp32 (exact), bf16 or int8. auto: fp32 for a small model, else the fastest.",
     )
     threads: int = Field(
         0, ge=0, le=256, description="CPU threads for the model; 0: every core, and one for a model as small as the embedded one."
@@ -47,7 +48,7 @@ class EngineSettings(BaseSettings):
     queue: int = Field(
         16, ge=0, le=1000, description="Takes that may wait beside those that run; more are refused with 503 and Retry-After."
     )
-    batch: int = Field(2, ge=1, le=64, description="Takes that run side by side.")
+    batch: int = Field(8, ge=1, le=64, description="Takes that run side by side.")
     analyses: int = Field(1, ge=1, le=64, description="Tracks that are listened to side by side, each in a process of its own.")
     backend: Literal["native", "audiocraft"] = Field(
         "native", description="native: this project's own model code. audiocraft: the reference (an extra installation step, see README)."

@@ -121,7 +121,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     serve.add_argument("--port", type=int, help="port to listen on (ENGINE_PORT, 8060)")
     serve.add_argument("--data", type=Path, metavar="DIR", help="folder for tracks and checkpoints (ENGINE_DATA, var/engine)")
     serve.add_argument("--queue", type=int, metavar="N", help="takes that may wait (ENGINE_QUEUE, 16)")
-    serve.add_argument("--batch", type=int, metavar="N", help="takes that run side by side (ENGINE_BATCH, 2)")
+    serve.add_argument("--batch", type=int, metavar="N", help="takes that run side by side (ENGINE_BATCH, 8)")
     serve.add_argument("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR (ENGINE_LOG_LEVEL, INFO)")
     _add_engine(serve)
     serve.set_defaults(run=_serve)
@@ -177,6 +177,9 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
     )
     engine.add_argument("--backend", choices=("native", "audiocraft"), help="this project's model code, or the reference (ENGINE_BACKEND)")
     engine.add_argument("--device", help="auto, cpu, cuda, cuda:1 or mps (ENGINE_DEVICE)")
+    engine.add_argument(
+        "--precision", choices=("auto", "fp32", "bf16", "int8"), help="of the language model; auto: fp32 if it is small (ENGINE_PRECISION)"
+    )
     engine.add_argument("--threads", type=int, metavar="N", help="CPU threads (ENGINE_THREADS)")
 
 

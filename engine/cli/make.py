@@ -36,7 +36,11 @@ def make(arguments: argparse.Namespace) -> int:
     _require_writable(out, FORMATS)
     _require_writable(arguments.picture, ("png",))
     settings = EngineSettings.read(
-        checkpoint=arguments.checkpoint, device=arguments.device, threads=arguments.threads, backend=arguments.backend
+        checkpoint=arguments.checkpoint,
+        device=arguments.device,
+        precision=arguments.precision,
+        threads=arguments.threads,
+        backend=arguments.backend,
     )
     if arguments.track is not None or (out is not None and out.suffix.lower() in (".mp3", ".ogg")):
         require_audio_tools()

@@ -28,7 +28,7 @@ KEEP_ALIVE_S = 75
 
 def serve(arguments: argparse.Namespace) -> int:
     """Returns when a signal came (0). Raises EngineError, SettingsError where it can't start or the checkpoint does not work."""
-    names = ("host", "port", "data", "queue", "batch", "log_level", "checkpoint", "backend", "device", "threads")
+    names = ("host", "port", "data", "queue", "batch", "log_level", "checkpoint", "backend", "device", "precision", "threads")
     settings = EngineSettings.read(**{name: getattr(arguments, name) for name in names})
     settings.require_safe_bind()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -27,6 +27,7 @@ from engine.musicgen.kernel.build import NoKernel
 from engine.musicgen.kernel.native import NativeModel, Precision
 from engine.musicgen.model import LanguageModel
 from engine.musicgen.sampling import SamplingOptions, guide, sample
+from engine.musicgen.static_model import StaticModel
 from engine.musicgen.torch_model import TorchModel
 
 __all__ = ["Decoding", "NoRows", "Stepping", "advance"]
@@ -61,7 +62,8 @@ class Decoding:
             self.model = NativeModel(lm, own if precision == "auto" else precision, capacity=capacity)
             self.kernel = "native"
         except NoKernel as error:
-            self.model = TorchModel(lm, capacity=capacity, width=rows)
+            on_gpu = lm.device.type == "cuda"
+            self.model = StaticModel(lm, capacity=capacity, rows=rows) if on_gpu else TorchModel(lm, capacity=capacity, width=rows)
             self.kernel = "torch"
             level = logging.INFO if precision in ("auto", own) else logging.WARNING
             log.log(level, "decoding with torch in %s, not with the kernel: %s", self.model.precision, error)
@@ -77,6 +79,12 @@ class Decoding:
     @property
     def rows_in_use(self) -> int:
         return self._made - len(self._free)
+
+    @property
+    def cache_bytes(self) -> int:
+        """What the caches of all rows take at most: of the window's last steps, and never more."""
+        lm = self.model.lm
+        return 2 * lm.config.num_layers * lm.config.width * self.model.capacity * self.rows * (4 if self.precision == "fp32" else 2)
 
     def take_rows(self, count: int) -> list[Any]:
         """Raises NoRows."""

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -122,6 +122,11 @@ class MusicGen:
     def decoding(self) -> Decoding:
         return self._decoding or self.prepare()
 
+    @property
+    def decodes_with(self) -> str:
+        """For people: 'int8, native kernel'."""
+        return f"{self.decoding.precision}, {self.decoding.kernel}" + (" kernel" if self.decoding.kernel == "native" else "")
+
     def advance(self, takes: Sequence[TakeDecoder]) -> None:
         """One step of each take, all together. What a take becomes does not depend on the others."""
         advance(takes)
@@ -218,11 +223,12 @@ class TakeDecoder:
         self.generator = generator
         self.heard = 0
         """Steps of this window that the model has heard."""
-        self._codec = codec
         self._lm = lm = decoding.model.lm
         if prompt_codes is None:
             prompt_codes = torch.zeros(lm.config.num_codebooks, 0, dtype=torch.long, device=lm.device)
         self._prompt = prompt_codes  # (K, P): what the whole take continues
+        self._sound = codec.stream(prompt_codes.shape[1])
+        self._pieces = 0  # of sound that may be decoded
         self._closed: list[Tensor] = []  # new codes of the windows before, each (K, ·)
         self._closed_frames = 0
         self._window_frames = window_frames
@@ -294,6 +300,18 @@ class TakeDecoder:
         """New codes ``[K, frames]``, without delay: the frames that are complete so far."""
         return torch.cat([*self._closed, *([self._window.new_codes()] if self._window else [])], dim=1)
 
+    def decode_ahead(self) -> Callable[[], None] | None:
+        """Work for the codec that can be done already, or None. To be called in some thread, one piece after the other."""
+        if self.done or self._prompt.shape[1] + self.frames < self._sound.needs(self._pieces + 1):
+            return None
+        self._pieces += 1
+        return partial(self._sound.feed, torch.cat([self._prompt, self.codes()], dim=1))
+
+    @property
+    def decoded_frames(self) -> int:
+        """New frames whose sound is there."""
+        return self._sound.frames
+
     @torch.inference_mode()
     def audio(self) -> Tensor:
         """The new audio ``[C, of_frames × hop]``, float32, its first sample being the one after the prompt's last.
@@ -301,8 +319,8 @@ class TakeDecoder:
         The codec hears the prompt's codes before it, so that there is no onset of its own at the seam.
         """
         assert self.done, "the take is not done"
-        audio = self._codec.decode(torch.cat([self._prompt, self.codes()], dim=1))  # (C, (P + frames) × hop)
-        return audio[:, self._prompt.shape[1] * self._codec.hop_samples :].cpu()
+        self._sound.feed(torch.cat([self._prompt, self.codes()], dim=1), last=True)
+        return self._sound.audio()
 
 
 class _Window:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -152,6 +153,15 @@ class Reference:
         self.window_frames = int(inner.max_duration * self.frame_rate)
         self.default_sampling = source.default_sampling if source else SamplingOptions()
 
+    @property
+    def decodes_with(self) -> str:
+        return "fp32, audiocraft"
+
+    def advance(self, takes: Sequence[ReferenceTake]) -> None:
+        """One after the other, each to its end."""
+        for take in takes:
+            take.step()
+
     @cached_property
     def parameters(self) -> int:
         if self._source is not None:
@@ -245,6 +255,12 @@ class ReferenceTake:
                 audio, codes = inner.generate_unconditional(1, return_tokens=True)
         self._codes = codes[0, :, prompt_frames:]  # (1, K, P + frames) -> (K, frames)
         self._audio = audio[0, :, prompt_frames * hop :].float().cpu()  # (1, C, N) -> (C, frames × hop)
+
+    def decode_ahead(self) -> None:
+        """Nothing: audiocraft decodes the sound with the codes."""
+
+    def close(self) -> None:
+        """Nothing is kept."""
 
     def codes(self) -> Tensor:
         """New codes ``[K, frames]``; none before the step."""

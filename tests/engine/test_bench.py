@@ -3,42 +3,64 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine import bench
+from engine.bench.contenders import Contender, contenders
+
+RATIOS = {
+    "int8_vs_audiocraft",
+    "int8_vs_transformers",
+    "fp32_vs_audiocraft",
+    "fp32_vs_transformers",
+    "eight_int8_vs_audiocraft",
+    "eight_int8_vs_transformers",
+    "eight_vs_one",
+    "of_bandwidth_limit",
+}
 
 
-def test_contenders_decode_the_same_codes_and_are_compared(tiny_checkpoint: Path) -> None:
-    result = bench.measure(tiny_checkpoint, frames=12, rounds=1)
+def test_one_json_object_and_three_files(tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--checkpoint", str(tiny_checkpoint), "--frames", "6", "--rounds", "1", "--threads", "1", "--batch", "1", "8"]
+    assert bench.main([*words, "--json", "--out", str(tmp_path / "out")]) == 0
 
-    names = list(result["frames_per_s"])
-    assert names[0] == "this project"
-    assert names[1].startswith("transformers ")
-    assert all(speed > 0 for speed in result["frames_per_s"].values())
+    result = json.loads(capsys.readouterr().out)
+    assert (result["threads"], result["frames"], result["batch_sizes"]) == (1, 6, [1, 8])
     assert result["same_codes"] is True
-    assert set(result["ratios"]) == set(names[1:])
+    assert set(result["ratios"]) == RATIOS
+    assert result["ratios"]["fp32_vs_transformers"] > 0
+    assert result["versions"]["transformers"]
+    assert all(set(speeds) == {"1", "8"} and min(speeds.values()) > 0 for speeds in result["frames_per_s"].values())
+    assert json.loads((tmp_path / "out" / "bench.json").read_text()) == result
+    assert "| ratio | |" in (tmp_path / "out" / "bench.md").read_text()
+    assert (tmp_path / "out" / "bench.svg").read_text().startswith("<?xml")
 
 
-def test_no_ratio_where_the_codes_differ(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    contenders = bench._contenders
-
-    def one_is_wrong(folder: Path) -> object:
-        ours, *others = contenders(folder)
+def test_no_ratio_where_the_codes_differ(tiny_checkpoint: Path) -> None:
+    def one_is_wrong(folder: Path, **options: Any) -> Iterator[Contender]:
+        ours, peer = (contender for contender in contenders(folder, precisions=["fp32"], **options) if contender.kind != "audiocraft")
         yield ours
-        yield bench.Contender(others[0].name, lambda frames: (others[0].decode(frames) + 1) % 64)
+        yield replace(peer, decode=lambda takes, frames: (peer.decode(takes, frames) + 1) % 64)
 
-    monkeypatch.setattr(bench, "_contenders", one_is_wrong)
-    result = bench.measure(tiny_checkpoint, frames=8, rounds=1)
+    result = bench.measure(tiny_checkpoint, batch_sizes=[1], frames=8, rounds=1, of=one_is_wrong)
 
     assert result["same_codes"] is False
     assert result["ratios"] is None
+    assert "No ratios" in bench.table(result | {"weights": "tiny", "threads": 1, "machine": {"cpu": "any"}})
 
 
-def test_prints_one_json_object(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench.main(["--checkpoint", str(tiny_checkpoint), "--frames", "6", "--rounds", "1", "--threads", "1", "--json"]) == 0
-
-    result = json.loads(capsys.readouterr().out)
-    assert result["threads"] == 1
-    assert result["frames"] == 6
+def test_ratios_are_of_medians_and_of_the_limit() -> None:
+    kinds = {"ours int8": {1: 50.0, 8: 200.0}, "ours fp32": {1: 12.0}, "transformers": {1: 10.0, 8: 40.0}}
+    found = bench.ratios(kinds, bandwidth=36e9, weight_bytes=360_000_000)
+    assert found["int8_vs_transformers"] == 5.0
+    assert found["fp32_vs_transformers"] == 1.2
+    assert found["eight_int8_vs_transformers"] == 5.0
+    assert found["eight_vs_one"] == 4.0
+    assert found["of_bandwidth_limit"] == 0.5
+    assert found["int8_vs_audiocraft"] is None  # it was not there
+    assert set(found) == RATIOS

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import time
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -114,6 +115,7 @@ class NativeModel:
         self._library.forward.restype = None
         self._library.memorise.argtypes = [_Pointer, _Pointer, ctypes.c_int, _Pointer, _Pointer]
         self._library.memorise.restype = None
+        self._library.read_all.argtypes = [_Pointer, ctypes.c_int64, ctypes.c_int]
         self.lm = lm
         self.precision: Precision = precision
         self.capacity = capacity
@@ -159,6 +161,12 @@ class NativeModel:
         self._step.tokens, self._step.outs = count, len(outs)
         self._library.forward(ctypes.addressof(self._step), torch.get_num_threads())
         return self._logits[: len(outs)]
+
+    def read_weights(self) -> float:
+        """Read all weights once, in every thread, and do nothing with them -> bytes a second: what memory can give this model."""
+        begun = time.perf_counter()
+        self._library.read_all(self._arena.address, self._arena.size, torch.get_num_threads())
+        return self._arena.size / (time.perf_counter() - begun)
 
     def _describe(self) -> _Model:
         lm, config = self.lm, self.lm.config
@@ -254,6 +262,7 @@ class _Arena:
         if hasattr(mmap, "MADV_HUGEPAGE"):
             self._memory.madvise(mmap.MADV_HUGEPAGE)
         self._tensor = torch.frombuffer(self._memory, dtype=torch.uint8)
+        self.address, self.size = self._tensor.data_ptr(), size // 256 * 256
         self._used = 0
 
     def keep(self, tensor: Tensor) -> int:

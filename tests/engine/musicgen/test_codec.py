@@ -25,6 +25,27 @@ def test_decoding_in_pieces_equals_decoding_at_once(
     assert (in_pieces - at_once).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("kind", ["tiny", "tiny_stereo"])
+@pytest.mark.parametrize("way", ["encodec", "any codec"])
+@pytest.mark.parametrize("first", [0, 30])
+def test_a_stream_of_codes_equals_decoding_at_once(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kind: str, way: str, first: int
+) -> None:
+    codec = request.getfixturevalue(kind).codec
+    codes = torch.randint(codec.card, (codec.num_codebooks, 231), generator=torch.Generator().manual_seed(2))
+    at_once = codec.decode(codes)[:, first * codec.hop_samples :]
+    monkeypatch.setattr(codec, "_by_layer", way == "encodec")
+    streams = [codec.stream(first), codec.stream(first)]
+    for frames in range(1, 231, 7):
+        streams[0].feed(codes[:, :frames])
+    assert streams[0].frames >= (100 if way == "encodec" else 50)
+    for stream in streams:
+        stream.feed(codes, last=True)
+        assert stream.audio().shape == at_once.shape
+        assert (stream.audio() - at_once).abs().max() < 1e-5
+    assert torch.equal(streams[0].audio(), streams[1].audio())  # whenever the codes came
+
+
 def test_four_minutes_are_decoded(tiny: MusicGen) -> None:
     codes = torch.randint(tiny.card, (4, 12_000), generator=torch.Generator().manual_seed(2))
     audio = tiny.codec.decode(codes)

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.musicgen.decoding import KERNEL, NoRows
 from engine.musicgen.generate import MusicGen, SamplingOptions, TakeDecoder
 from engine.musicgen.kernel import build
 from engine.musicgen.kernel.native import NativeModel, quantise
+from engine.musicgen.static_model import StaticModel
+from engine.musicgen.torch_model import TorchModel
 
 SAMPLED = SamplingOptions()
 GREEDY = SamplingOptions(temperature=0.0)
@@ -183,3 +186,50 @@ def test_a_folder_that_others_can_write_is_not_trusted(tmp_path: Any, monkeypatc
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(build.NoKernel, match="written by others"):
         build._folder()
+
+
+class NoAnswers(TorchDispatchMode):
+    """Fails where a tensor's value is asked for by the host, or a tensor leaves its device: what stops a GPU's queue."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        assert name not in {"item", "is_nonzero", "_local_scalar_dense", "nonzero", "cpu"}, f"{func} waits for the device"
+        assert func is not torch.ops.aten._to_copy.default or "device" not in (kwargs or {}), f"{func} moves a tensor"
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_step_for_gpus_is_one_graph_that_never_changes(tiny: MusicGen) -> None:
+    """200 steps with takes that come and go: no graph break, no second compilation, nothing asked of the host, and torch's own results."""
+    compiled: list[Any] = []
+
+    def compiler(step: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def counting(graph: torch.fx.GraphModule, _inputs: Any) -> Any:
+            compiled.append(graph)
+            return graph.forward
+
+        return torch.compile(step, fullgraph=True, dynamic=False, backend=counting)
+
+    static = StaticModel(tiny.lm, capacity=210, rows=4, compiler=compiler)
+    plain = TorchModel(tiny.lm, capacity=210, width=4)
+    states = tiny.conditioner(["dark techno"]).states[0]
+    texts = [(model.text(states), model) for model in (static, plain)]
+    rows = {model: [model.row() for _ in range(4)] for _, model in texts}
+    generator = torch.Generator().manual_seed(0)
+    heard = [0, 0, 0, 0]
+    with torch.inference_mode():
+        for step in range(200):
+            here = [row for row in range(4) if row == 0 or (step // (7 * row)) % 2]  # the first stays, others come and go
+            codes = torch.randint(tiny.card, (len(here), 4), generator=generator)
+            found = []
+            for text, model in texts:
+                told = [text if row % 2 == 0 else None for row in here]
+                each = [rows[model][row] for row in here]
+                found.append(model.run(codes, [heard[row] for row in here], each, told, range(len(here))))
+            assert (found[0] - found[1]).abs().max() < 1e-4
+            for row in here:
+                heard[row] += 1
+        with NoAnswers():
+            static._step(static._codes, static._positions, static._text_steps)
+            with pytest.raises(AssertionError, match="waits for the device"):
+                static._positions[0].item()
+    assert len(compiled) == 1
