@@ -10,6 +10,7 @@ import pytest
 from engine.pocket.rhythm import beat, onsets
 from engine.pocket.synth import FRAME_SAMPLES, HELD_OUT_MANNERS, MANNERS, SAMPLE_RATE, TRAINING_MANNERS, Track, caption, render_track
 from engine.pocket.synth.captions import spoken_bpm
+from engine.pocket.synth.sections import form
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,46 @@ def test_half_the_kicks_are_half_the_tempo() -> None:
         clip[at : at + 3200] += thump
     found = beat(clip, 130.4)
     assert found.octave == -1 and not found.hit
+
+
+def test_a_whole_track_has_a_form_and_its_kick_rests_in_breakdown_and_build() -> None:
+    for seed in range(20):
+        bars = form(np.random.default_rng(seed), 64)
+        assert len(bars) == 64
+        kinds = [bar.kind for bar in bars]
+        assert kinds[0] == "intro" and kinds[-1] == "outro" and set(kinds) == {"intro", "main", "breakdown", "build", "drop", "outro"}
+        assert all(("kick" in bar.roles) == (bar.kind not in ("breakdown", "build")) for bar in bars)
+        starts = [i for i, bar in enumerate(bars) if bar.begins]
+        assert all(kinds[i] == "drop" for i in starts if kinds[i - 1] == "build"), "what is built up has to drop"
+        assert len(form(np.random.default_rng(seed), 8)) == 8 and form(np.random.default_rng(seed), 3)[0].begins
+
+
+def test_a_track_tells_where_its_sections_start() -> None:
+    track = render_track("hypnotic", 1, bars=48, beat_frames=19)
+    starts = [bar for bar, _ in track.sections]
+    assert starts[0] == 0 and starts == sorted(set(starts)) and track.sections[-1][1] == "outro"
+    resting = {b for (first, kind), end in zip(track.sections, [*starts[1:], 48], strict=True) for b in range(first, end) if kind[0] == "b"}
+    assert resting and resting.isdisjoint(track.kick_bars) and len(resting) + len(track.kick_bars) == 48
+    (rises,), bar = onsets(track.samples), 4 * 19 * FRAME_SAMPLES // 160
+    loud = [rises[b * bar : b * bar + 8].max() for b in range(48)]
+    assert min(loud[b] for b in track.kick_bars if b) > np.median([loud[b] for b in resting])
+
+
+def test_a_build_thins_the_bass_out_and_a_breakdown_opens() -> None:
+    track = render_track("melodic", 5, bars=48)
+    bar = 4 * track.beat_frames * FRAME_SAMPLES
+
+    def share_above(hz: float, first: int, last: int) -> float:
+        power = np.abs(np.fft.rfft(track.samples[first * bar : last * bar])) ** 2
+        return float(power[int(hz * (last - first) * bar / SAMPLE_RATE) :].sum() / power.sum())
+
+    ends = [first for first, _ in track.sections[1:]] + [48]
+    spans = {kind: (first, end) for (first, kind), end in zip(track.sections, ends, strict=True)}
+    first, end = spans["breakdown"]
+    assert share_above(2000, end - 1, end) > 2 * share_above(2000, first, first + 1)
+    _, end = spans["build"]
+    main, _ = spans["drop"]
+    assert 1 - share_above(250, end - 1, end) < 0.2 * (1 - share_above(250, main, main + 1))
 
 
 def test_noise_has_no_beat() -> None:
