@@ -83,7 +83,8 @@ def card_embed(track: Track, analysis: Analysis, twins: Sequence[Track], picture
         names = ", ".join(f"**{plain(shorten(track_label(twin), 80))}**" for twin in twins[:3])
         lines.append(f"♻️ The same recording as {names}{f' and {len(twins) - 3} more' if len(twins) > 3 else ''}.")
     lines += [f"⚠️ {warning}" for warning in _warnings(analysis)]
-    embed = discord.Embed(title=plain(shorten(track_label(track), 120)), description="\n".join(lines), colour=VIOLET)
+    # Ten cards share a message, and Discord takes 6,000 characters in all embeds of one.
+    embed = discord.Embed(title=plain(shorten(track_label(track), 90)), description=shorten("\n".join(lines), 380), colour=VIOLET)
     embed.set_image(url=f"attachment://{picture}")
     return embed
 

@@ -56,6 +56,19 @@ async def test_each_track_has_its_card_and_the_list_says_what_was_heard(world: A
     assert "🏷️ from the file's own tags" in listed
 
 
+async def test_ten_cards_with_much_to_say_fit_one_message(world: Any, scripted: Any, settings: Any) -> None:
+    world.bot.settings = settings.model_copy(update={"bot_crate_tracks": 20})
+    shown = await world.alice.slash(world.lab, "crate add")
+    files = [(f"{'*long_name* ' * 9}{number}.mp3", bytes([number])) for number in range(1, 11)]
+    for _, data in files:
+        same = [SameRecording(sha256=hash_of(other), likeness=1.0) for _, other in files if other != data]
+        scripted.heard[hash_of(data)] = {"same_as": same, "clipped_share": 0.5, "silence_s": 300.0, "heard_s": 10.0}
+    added = await world.alice.submit_modal(shown, {"files": files})
+    embeds = added.response.embeds
+    assert len(embeds) == len(added.response.attachments) == 10
+    assert sum(len(embed) for embed in embeds) <= 6000 and len(added.response.content) <= 2000
+
+
 async def test_a_twin_in_another_server_is_not_named(world: Any, scripted: Any) -> None:
     elsewhere = world.env.create_guild("Elsewhere")
     foreign = await add(world, elsewhere.id, "Secret")
