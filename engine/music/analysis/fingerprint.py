@@ -13,7 +13,7 @@ from scipy.ndimage import uniform_filter1d
 from engine.music.analysis.facts import Fingerprint
 from engine.music.analysis.features import OCTAVES, PER_SEMITONE, PITCH_STEP_S, Features
 
-SAME = 0.75
+SAME = 0.8
 """From here on two fingerprints are of one recording."""
 
 _ROWS = 16  # 12 pitch classes, 4 bands of two octaves

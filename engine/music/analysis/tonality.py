@@ -23,6 +23,7 @@ _MINOR = np.array([1.00, 0.00, 0.36, 0.39, 0.00, 0.38, 0.00, 0.74, 0.27, 0.00, 0
 
 _SURROUNDINGS = 12 * PER_SEMITONE + 1  # an octave
 _FIRST_OCTAVE, _LAST_OCTAVE = 1, 6  # 65 Hz to 2 kHz
+_MOST, _POWER = 2.0, 0.7  # so that one loud note does not drown the scale
 _IN_TUNE = np.array([0.25, 0.7, 1.0, 0.7, 0.25])  # by fifths of a semitone from the middle of a pitch
 
 
@@ -37,12 +38,13 @@ def pitch_classes(features: Features) -> NDArray[np.float64]:
     """[12], C first: how much each pitch class is heard over the whole track, in the track's own tuning."""
     magnitude = np.sqrt(features.pitch)  # [P, rows]
     around = uniform_filter1d(magnitude, size=_SURROUNDINGS, axis=1, mode="nearest")
-    heard = np.maximum(0.0, magnitude / (around + 1e-3 * float(magnitude.max())) - 1.0).mean(axis=0)  # [rows]
+    above = magnitude / (around + 1e-3 * float(magnitude.max())) - 1.0
+    heard = np.clip(above, 0.0, _MOST).mean(axis=0)  # [rows]
     row = np.arange(len(heard))
     heard[(row < _FIRST_OCTAVE * 12 * PER_SEMITONE) | (row >= _LAST_OCTAVE * 12 * PER_SEMITONE)] = 0.0
     tuned = np.interp(row + _detuning(heard), row, heard)
     octaves = tuned.reshape(OCTAVES, 12, PER_SEMITONE)
-    return np.asarray((octaves * _IN_TUNE).sum(axis=(0, 2)), dtype=np.float64)
+    return np.asarray((octaves * _IN_TUNE).sum(axis=(0, 2)) ** _POWER, dtype=np.float64)
 
 
 def _detuning(heard: NDArray[np.float64]) -> float:
