@@ -76,6 +76,7 @@ async def test_audio_that_is_no_longer_stored_is_said_so(world: Any, scripted: A
 
 async def test_bad_audio_says_what_the_engine_says(world: Any, engine_url: str) -> None:
     await world.alice.slash(world.lab, "continue", track=("set.mp3", b"[playlist]\nFile1=http://127.0.0.1/x.mp3\n"), seconds=1.0)
+    await world.until(world.queue_is_empty, "ended")
     text = world.text(world.last())
     assert "⚠️" in text and "Something went wrong" not in text
     assert (await world.take_of(world.last())).state == "failed"

@@ -13,6 +13,7 @@ from bot.orders import clock
 
 async def test_a_clip_is_one_message_with_audio_picture_facts_buttons_and_scale(world: Any, engine_url: str) -> None:
     result = await world.alice.slash(world.lab, "generate", prompt="dark *warehouse* techno", seconds=2.0, seed=7)
+    await world.until(lambda: len(world.last().reactions) == 5, "posted")
 
     assert not result.ephemeral
     (message,) = world.messages()
@@ -32,6 +33,7 @@ async def test_a_clip_is_one_message_with_audio_picture_facts_buttons_and_scale(
 
 async def test_a_track_is_continued_kept_and_continued_again_from_the_crate(world: Any, engine_url: str, track: bytes) -> None:
     await world.alice.slash(world.lab, "continue", track=("Alice's_set.flac", track), seconds=1.0, prompt_seconds=1.0, **{"from": "0:02"})
+    await world.until(world.queue_is_empty, "posted")
     first = world.last()
     assert "**Alice's set**, continued from 2 s" in world.text(first)
     assert first.attachments[0].filename.startswith("alice-s-set-continued-")
@@ -44,6 +46,7 @@ async def test_a_track_is_continued_kept_and_continued_again_from_the_crate(worl
     assert kept.ephemeral and "is in the crate" in world.said(kept)
     (choice,) = await world.bob.autocomplete(world.lab, "continue", "crate", "contin")
     await world.bob.slash(world.lab, "continue", crate=choice["value"], seconds=1.0)
+    await world.until(world.queue_is_empty, "posted")
     second = await world.take_of(world.last())
     assert second.track_sha256 == take.clip.sha256
     assert abs(second.clip.duration_s - second.clip.seam_s - 1.0) < 0.1
@@ -51,9 +54,11 @@ async def test_a_track_is_continued_kept_and_continued_again_from_the_crate(worl
 
 async def test_again_is_the_same_with_another_seed_and_continue_asks_how(world: Any, engine_url: str) -> None:
     await world.alice.slash(world.lab, "surprise", seconds=1.0, seed=3)
+    await world.until(world.queue_is_empty, "posted")
     first = world.last()
     assert "**Surprise** (no prompt)" in world.text(first)
     await world.bob.click(first, label="Again")
+    await world.until(world.queue_is_empty, "posted")
     again = await world.take_of(world.last())
     original = await world.take_of(first)
     assert (again.kind, again.seconds, again.parent_take_id) == ("unconditional", 1.0, original.id)
@@ -63,6 +68,7 @@ async def test_again_is_the_same_with_another_seed_and_continue_asks_how(world: 
     asked = await world.bob.click(first, label="Continue")
     assert asked.modal["title"] == "Continue this track"
     await world.bob.submit_modal(asked, {"seconds": "1", "from": "", "prompt_seconds": "1", "prompt": "techno"})
+    await world.until(world.queue_is_empty, "posted")
     continued = await world.take_of(world.last())
     assert continued.track_sha256 == original.clip.sha256
     assert (continued.prompt, continued.prompt_kind, continued.category) == ("techno", "plain", "D")

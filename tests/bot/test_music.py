@@ -103,7 +103,7 @@ def test_the_modal_takes_bars_too() -> None:
 
 async def test_a_real_loop_is_a_wav_of_whole_bars(world: Any, engine_url: str) -> None:
     await world.alice.slash(world.lab, "generate", prompt="techno", bpm=130.0, key="Am", bars=1, loop=True, seed=7)
-    await world.until(lambda: world.last().attachments, "posted")
+    await world.until(world.queue_is_empty, "posted")
     message = world.last()
     take = await world.take_of(message)
     assert take.clip.loop_bpm is not None
