@@ -55,19 +55,17 @@ def cut_loop(audio: Audio, grid: Grid | None, *, length_s: float, bars: int | No
     aimed = bpm if fits and bpm is not None else round(own, 2)
     wanted = bars if bars is not None else max(1, round(length_s / bars_seconds(1, aimed)))
     onsets = attacks(audio.samples, rate)[0]
-    start = _start(audio, grid, own=own, bars=wanted, onsets=onsets, fade=fade)
-    there = (audio.length_samples - start) / rate / bars_seconds(1, own)
-    count = min(wanted, int(there + 0.01))
+    start = _start(grid, own=own, onsets=onsets, fade=fade, rate=rate)
+    there = (audio.length_samples - start) / rate / bars_seconds(1, own if fits else aimed)
+    count = min(wanted, int(there + (0.01 if fits else 0.0)))  # stretching makes up for a hundredth of a bar
     if count < 1:
         return cut_loop(audio, None, length_s=length_s, bars=None, bpm=None)
     length = round(bars_seconds(count, aimed) * rate)
+    before = audio.samples[:, start - fade : start]
     if not fits:
-        length = min(length, audio.length_samples - start)
-        return Audio(_closed(audio.samples[:, start : start + length].copy(), audio.samples[:, start - fade : start]), rate), LoopFacts(
-            count, aimed, grid.bpm
-        )
+        return Audio(_closed(audio.samples[:, start : start + length].copy(), before), rate), LoopFacts(count, aimed, grid.bpm)
     end, pins = _pins(audio, start, own=own, bars=count, length=length, onsets=onsets)
-    ring = _closed(stretch(audio.samples, start, end, length, sample_rate=rate, pins=pins), audio.samples[:, start - fade : start])
+    ring = _closed(stretch(audio.samples, start, end, length, sample_rate=rate, pins=pins), before)
     return Audio(ring, rate), LoopFacts(count, aimed, grid.bpm)
 
 
@@ -88,36 +86,31 @@ def _closed(ring: NDArray[np.float32], before: NDArray[np.float32]) -> NDArray[n
     return ring
 
 
-def _start(audio: Audio, grid: Grid, *, own: float, bars: int, onsets: NDArray[np.int64], fade: int) -> int:
-    """The first bar line that has a fade's length before it: moved to the attack that is there, and as early as it must be to fit."""
-    rate = audio.sample_rate
-    bar_s = bars_seconds(1, own)
-    lines = [line for line in (grid.downbeat_s + index * bar_s for index in range(-1, 3)) if line * rate >= fade]
-    start = _attack_near(onsets, round(lines[0] * rate), round(_NEAR_S * rate), rate)
-    if start < fade:
-        start = _attack_near(onsets, round(lines[1] * rate), round(_NEAR_S * rate), rate)
-    if start + bars_seconds(bars, own) * rate > audio.length_samples and grid.downbeat_s * rate < fade:
-        return fade  # the bar line at the very beginning: cut a fade's length late rather than a bar short
-    return start
+def _start(grid: Grid, *, own: float, onsets: NDArray[np.int64], fade: int, rate: int) -> int:
+    """The first bar line that has a fade's length before it, moved to the attack that is there."""
+    lines = [round((grid.downbeat_s + index * bars_seconds(1, own)) * rate) for index in range(-1, 4)]
+    attacks_there = (_attack_near(onsets, line, round(_NEAR_S * rate), rate) for line in lines)
+    starts = (line if attack is None else attack for line, attack in zip(lines, attacks_there, strict=True))
+    return next(start for start in starts if start >= fade)
 
 
-def _attack_near(onsets: NDArray[np.int64], place: int, within: int, rate: int) -> int:
-    """Just before the attack nearest to ``place``, or ``place`` where there is none."""
+def _attack_near(onsets: NDArray[np.int64], place: int, within: int, rate: int) -> int | None:
+    """Just before the attack nearest to ``place``; None where there is none."""
     near = onsets[np.abs(onsets - place) <= within]
-    return int(near[np.argmin(np.abs(near - place))]) - round(_LEAD_S * rate) if len(near) else place
+    return int(near[np.argmin(np.abs(near - place))]) - round(_LEAD_S * rate) if len(near) else None
 
 
 def _pins(audio: Audio, start: int, *, own: float, bars: int, length: int, onsets: NDArray[np.int64]) -> tuple[int, list[tuple[int, int]]]:
     """Where the loop ends in ``audio``, and which moment in it belongs to which beat of the loop."""
     rate = audio.sample_rate
     span = bars_seconds(bars, own) * rate
-    end = _attack_near(onsets, round(start + span), round(_NEAR_S * rate), rate)
-    end = min(end, audio.length_samples)
+    last = _attack_near(onsets, round(start + span), round(_NEAR_S * rate), rate)
+    end = min(round(start + span) if last is None else last, audio.length_samples)
     beats = bars * BEATS_A_BAR
     pins: list[tuple[int, int]] = []
     for beat in range(1, beats):
         expected = round(start + (end - start) * beat / beats)
         place = _attack_near(onsets, expected, round(_BEAT_NEAR_S * rate), rate)
-        if place != expected:
+        if place is not None:
             pins.append((place, round(length * beat / beats)))
     return end, pins
