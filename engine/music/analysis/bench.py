@@ -104,13 +104,13 @@ def _tempo(whose: str, bpm: float | None, truth: float) -> Row:
 
 def _librosa(track: BenchTrack) -> Row:
     """beat_track with its defaults, at its usual 22,050 Hz: the tempo it says, and the one that a line through its beats has."""
-    import librosa
+    from librosa.beat import beat_track
 
     mono = track.audio.samples.mean(axis=0)
     up, down = (1, 2) if track.audio.sample_rate == 44100 else (441, 640)
     at_22k: NDArray[np.float32] = resample_poly(mono, up, down).astype(np.float32)
     began = time.process_time()
-    said, beats = librosa.beat.beat_track(y=at_22k, sr=22050, units="time")
+    said, beats = beat_track(y=at_22k, sr=22050, units="time")
     cpu_s = round(time.process_time() - began, 2)
     tempo = float(np.atleast_1d(said)[0])
     fitted = float(60.0 / np.polyfit(np.arange(len(beats)), beats, 1)[0]) if len(beats) > 2 else None

@@ -169,7 +169,7 @@ def _draw_facts(figure: Figure, canvas: FigureCanvasAgg, analysis: TrackAnalysis
         write(f"{analysis.lufs:.1f} LUFS".replace("-", "−"), _FACT_PX, pictures.FAINT_INK, 36)
     sources = {source for source in (grid and grid.source, key and key.source) if source and source != "detected"}
     if sources:
-        write("by " + pictures.drawable(", ".join(sorted(sources)))[:16], _NAME_PX, pictures.FAINT_INK, 0)
+        write("from " + pictures.drawable(", ".join(sorted(sources)))[:16], _NAME_PX, pictures.FAINT_INK, 0)
 
 
 def _length(seconds: float) -> str:
@@ -186,8 +186,10 @@ def _draw_sections(axes: Any, canvas: FigureCanvasAgg, sections: tuple[Section, 
         core = _COLOURS[section.kind][1]
         width = section.end_s - section.start_s
         axes.fill_between([section.start_s + gap / 2, section.end_s - gap / 2], 0.0, 0.2, color=core, linewidth=0)
-        name = axes.text(section.start_s + gap, 0.34, section.kind, color=core, size=pictures.points(_NAME_PX), va="bottom", ha="left")
-        if name.get_window_extent(renderer).width > width / duration_s * COLUMNS - 4:
+        for word in (section.kind, "break" if section.kind == "breakdown" else ""):
+            name = axes.text(section.start_s + gap, 0.34, word, color=core, size=pictures.points(_NAME_PX), va="bottom", ha="left")
+            if name.get_window_extent(renderer).width <= width / duration_s * COLUMNS - 4:
+                break
             name.remove()
 
 
