@@ -93,7 +93,7 @@ def measure(
     librosa: bool,
     tell: Tell,
 ) -> list[Step]:
-    """import, prepare, prepare again, and librosa's loop, in ``folder``. Raises EngineError where one of them fails."""
+    """import, prepare thrice, and librosa's loop, in ``folder``. Raises EngineError where one of them fails."""
     ours = [sys.executable, "-m", "engine", "crate"]
     common = ["--data", str(folder / "data"), "--json"]
     music = str(paths[0].parent)
@@ -105,18 +105,19 @@ def measure(
             *common,
         ],
         "prepare (decode, cut, FLAC, codes, report)": prepare,
+        "prepare, codes cached (decode, cut, FLAC, report)": [*prepare, "--out", str(folder / "again")],
         "prepare, a second time": prepare,
     }
     for number, (name, command) in enumerate(commands.items()):
-        tell(name, number, 4)
+        tell(name, number, 5)
         steps.append(_run(name, command, audio_s))
     if librosa:
-        tell("librosa", 3, 4)
+        tell("librosa", 4, 5)
         (folder / "librosa").mkdir(exist_ok=True)
         window = _window_samples(folder / "data" / "datasets" / "bench-bars" / "manifest.jsonl")
         command = [sys.executable, "-c", _LIBROSA, str(folder / "librosa"), str(window), *map(str, paths)]
         steps.append(_run("librosa: load, cut, FLAC; one process", command, audio_s))
-    tell("done", 4, 4)
+    tell("done", 5, 5)
     return steps
 
 
