@@ -106,9 +106,13 @@ async def test_the_crate_and_the_continuation_of_what_is_in_it(alice: Visitor, w
         tunes.wav("crate two.wav", 3.0, seed=3),
         File("notes.mp3", b"this is no music at all"),
     ]
-    answer = await words(alice, await alice.submit(form, files=files))
+    used = await alice.submit(form, files=files)
+    await alice.until(lambda: used.message is not None and len(used.message["embeds"]) == 2, "a card for each", wait_s=120)
+    answer = await words(alice, used)
+    assert answer.count(" BPM**") == 2 and "[card-1.png]" in answer
     assert "Alice – Crate one" in answer and "crate two" in answer and "⚠️" in answer and "notes.mp3" in answer
-    assert "Crate one" in await words(alice, await alice.slash("crate list"))
+    listed = await words(alice, await alice.slash("crate list"))
+    assert "Crate one" in listed and listed.count(" BPM · ") == 2
     choices = await alice.autocomplete("continue", "crate", crate="one")
     assert choices[0]["name"].startswith("Alice – Crate one")
     clip = await alice.clip(await alice.slash("continue", crate=choices[0]["value"], seconds=1))
