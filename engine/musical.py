@@ -124,7 +124,7 @@ def outcome(asked: Aim, track: Aim, heard: Aim, loop: LoopFacts | None = None) -
 def _compared(asked: Aim, track: Aim, heard: Aim, loop: LoopFacts | None) -> str | None:
     wanted = Aim(asked.bpm if asked.bpm is not None else track.bpm, asked.key or track.key)
     if not wanted:
-        return described(heard) or None
+        return described(heard) if heard.bpm is not None else None  # a key alone that nobody asked for is no news
     kept = Aim(None if asked.bpm is not None else track.bpm, None if asked.key else track.key)
     goal = ", ".join(
         part for part in (f"asked {described(asked)}" if asked else "", _of_the_track(kept, mixed=bool(asked))) if part

@@ -53,6 +53,7 @@ def test_they_are_told_behind_the_prompt_and_never_twice() -> None:
          "asked 135 BPM, the track is in 8A, came out 135 BPM in 3B (another key)"),
         (Aim(130), Aim(), Aim(), None, "asked 130 BPM, but no steady beat and no key could be told in what came out"),
         (Aim(), Aim(), Aim(128, A_MINOR), None, "128 BPM in 8A"),
+        (Aim(), Aim(), Aim(None, A_MINOR), None, None),
         (Aim(), Aim(), Aim(), None, None),
         (Aim(130), Aim(), Aim(128.9), LoopFacts(8, 130, 128.9),
          "asked 130 BPM, came out 128.9 BPM ✓; 8 bars, loops at exactly 130 BPM, stretched by 0.8 %"),
