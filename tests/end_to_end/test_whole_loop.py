@@ -102,8 +102,8 @@ async def test_surprise_needs_no_words(alice: Visitor) -> None:
 async def test_the_crate_and_the_continuation_of_what_is_in_it(alice: Visitor, words: Callable[..., Any]) -> None:
     form = await alice.slash("crate add")
     files = [
-        tunes.mp3("crate one.mp3", 3.0, title="Crate one", artist="Alice", seed=2),
-        tunes.wav("crate two.wav", 3.0, seed=3),
+        tunes.mp3("crate one.mp3", 8.0, title="Crate one", artist="Alice", seed=2),
+        tunes.flac("crate two.flac", 8.0, seed=3),
         File("notes.mp3", b"this is no music at all"),
     ]
     used = await alice.submit(form, files=files)
