@@ -12,8 +12,7 @@ from typing import NoReturn
 from engine.cli.analyse_arguments import ANALYSE, add_analyse
 from engine.cli.crate_arguments import CRATE, add_crate
 from engine.cli.evaluate_arguments import EVALUATE, add_evaluate
-from engine.cli.finetune import TEXT as FINETUNE
-from engine.cli.finetune import add as add_finetune
+from engine.cli.finetune_arguments import FINETUNE, add_finetune
 
 TOP = """\
 Techno from text, from a track, or from nothing.
