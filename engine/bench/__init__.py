@@ -3,7 +3,7 @@
 One take and many, greedy, guidance 3, the same weights and threads in every contender, several rounds in turn; text encoder and language
 model are timed, the codec is not. Where two fp32 contenders' codes differ no ratio is printed: then they did not do the same work. Memory
 is read at full speed in the same rounds, since a decoder can be no faster than its weights are read. Not here: who is measured
-(``contenders``), tables and plots (``showing``), quality.
+(``contenders``), tables and plots (``showing``), quality (``quality``), a step's cost by length and company (``growth``).
 """
 
 from __future__ import annotations
@@ -23,13 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from engine.bench.contenders import Contender, contenders
-from engine.bench.showing import plot, table
+from engine.bench.growth import measure_growth
+from engine.bench.quality import measure_quality
+from engine.bench.showing import plot, plot_growth, table
 
 EPILOG = """\
 examples:
   python -m engine bench                          musicgen-small's true sizes, random weights (needs 8 GB of memory)
   python -m engine bench --quick --json           the same in under five minutes: one take and eight, fewer frames
   python -m engine bench --checkpoint pocket      the embedded model
+  python -m engine bench --checkpoint pocket --quality
   python -m engine bench --out docs               also bench.json, bench.md and bench.svg there
 """
 EIGHT = 8
@@ -51,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, metavar="N", help="times that each contender decodes (default 5)")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="CPU threads (default: every core)")
     parser.add_argument("--quick", action="store_true", help="one take and eight, 25 frames, 3 rounds")
+    parser.add_argument("--growth", action="store_true", help="instead: what a step costs by number of takes and position, and memory")
+    parser.add_argument("--quality", action="store_true", help="instead: how far int8 and bf16 are from fp32 (give --checkpoint)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write bench.json, bench.md and bench.svg there")
     arguments = parser.parse_args(argv)
@@ -64,6 +69,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     torch.set_num_threads(arguments.threads)
     with _folder(arguments.checkpoint, arguments.sizes) as folder:
+        if arguments.growth or arguments.quality:
+            found = measure_growth(folder) if arguments.growth else measure_quality(folder)
+            if arguments.growth and arguments.out:
+                arguments.out.mkdir(parents=True, exist_ok=True)
+                plot_growth(found, arguments.out / "growth.svg")
+            print(json.dumps(found, indent=None if arguments.json else 2))
+            return 0
         result = measure(folder, batch_sizes=sizes, frames=frames, rounds=rounds, tell=_to_stderr)
     result |= {
         "weights": arguments.checkpoint or f"random, musicgen-{arguments.sizes}'s sizes,",

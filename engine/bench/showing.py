@@ -49,3 +49,24 @@ def plot(result: dict[str, Any], path: Path) -> None:
     axes.legend(fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
+
+
+def plot_growth(found: dict[str, Any], path: Path) -> None:
+    """A step's milliseconds against takes, and against position."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot([int(count) for count in found["ms_by_takes"]], list(found["ms_by_takes"].values()), marker="o")
+    left.set_xscale("log", base=2)
+    left.set_xlabel("takes at once, 5 s in")
+    for count, by_position in found["ms_by_position"].items():
+        label = f"{count} take" + ("s" if count != "1" else "")
+        right.plot([int(at) / 50 for at in by_position], list(by_position.values()), marker="o", label=label)
+    right.set_xlabel("seconds into the window")
+    right.legend(fontsize=8)
+    for axes in (left, right):
+        axes.set_ylabel(f"ms a step, {found['precision']}")
+        axes.set_ylim(bottom=0)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path)

@@ -158,7 +158,8 @@ def _make_lively(model: Any) -> None:
     _scale(codec.encoder.layers[-1], 1 / residual.std())
     residual = codec.encoder(audio[None, None])
     for layer in codec.quantizer.layers:
-        frames = torch.randperm(residual.shape[-1])[: codec.config.codebook_size]
+        count, size = residual.shape[-1], codec.config.codebook_size
+        frames = torch.randperm(count)[:size] if count >= size else torch.randint(count, (size,))  # a large codebook repeats itself
         layer.codebook.embed.copy_(residual[0, :, frames].T)
         layer.codebook.embed_avg.copy_(layer.codebook.embed)
         residual = residual - layer.decode(layer.encode(residual))

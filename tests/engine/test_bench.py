@@ -12,6 +12,10 @@ import pytest
 
 from engine import bench
 from engine.bench.contenders import Contender, contenders
+from engine.bench.growth import measure_growth
+from engine.bench.quality import measure_quality
+from engine.bench.showing import plot_growth
+from engine.musicgen.kernel import build
 
 RATIOS = {
     "int8_vs_audiocraft",
@@ -64,3 +68,17 @@ def test_ratios_are_of_medians_and_of_the_limit() -> None:
     assert found["of_bandwidth_limit"] == 0.5
     assert found["int8_vs_audiocraft"] is None  # it was not there
     assert set(found) == RATIOS
+
+
+@pytest.mark.skipif(build.reason() is not None, reason=f"the kernel can't be had here: {build.reason()}")
+def test_quality_and_growth(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    quality = measure_quality(tiny_checkpoint, takes=2, frames=20)["precisions"]
+    assert 0 < quality["bf16"]["kl_nats"] < quality["int8"]["kl_nats"] < 0.5
+    assert quality["bf16"]["top1_agreement"] > 0.9
+
+    growth = measure_growth(tiny_checkpoint, takes=(1, 2))
+    assert set(growth["ms_by_takes"]) == {"1", "2"}
+    assert set(growth["ms_by_position"]["8"]) == {"1", "50", "250", "500", "1000", "1490"}
+    assert growth["row_bytes"] == 2 * 2 * 2 * 64 * growth["row_steps"]  # layers × keys and values × bytes × width × steps
+    plot_growth(growth, tmp_path / "growth.svg")
+    assert (tmp_path / "growth.svg").stat().st_size > 1000
