@@ -50,12 +50,15 @@ typedef struct {
     Memory* const* texts;      /* (tokens): 0 where there is no text */
     const int32_t* out_tokens; /* (outs): of which logits are wanted */
     float* logits;             /* (outs, K × card) */
+    Part* parts;               /* room for PARTS_OF_A_LAYER × layers + 4, zero before each call */
 } Step;
 
+#define PARTS_OF_A_LAYER 16
+
 /* Layer norm of rows `from[i]` of x into row i, and to int8 where that is next. Two passes: mean, then what is around it. */
-static void normalise(const Model* m, Norm norm, const float* x, const int32_t* from, int rows, int thread, int threads) {
+static void normalise(const Model* m, Norm norm, const float* x, const int32_t* from, int rows, Part* part) {
     int C = m->width;
-    for (int i = thread; i < rows; i += threads) {
+    PIECES(i, part, rows) {
         const float* row = x + (size_t)(from ? from[i] : i) * C;
         float* out = m->normed + (size_t)i * C;
         v16 total = all(0.0f), squares = all(0.0f);
@@ -69,29 +72,31 @@ static void normalise(const Model* m, Norm norm, const float* x, const int32_t* 
         for (int c = 0; c < C; c += LANES) store(out + c, (load(row + c) - mean) * rate * load(norm.gain + c) + load(norm.bias + c));
         if (m->precision == INT8) quantise(out, m->q + (size_t)i * C, m->scales + i, C);
     }
+    wait_for(part, rows);
 }
 
 static Rows rows_of(const Model* m, const float* x) { return (Rows){x, m->q, m->scales}; }
 
 /* For a product that reads x (rows, width). */
-static void prepare(const Model* m, const float* x, int rows, int width, int thread, int threads) {
+static void prepare(const Model* m, const float* x, int rows, int width, Part* part) {
     if (m->precision != INT8) return;
-    for (int i = thread; i < rows; i += threads) quantise(x + (size_t)i * width, m->q + (size_t)i * width, m->scales + i, width);
-    barrier(threads);
+    PIECES(i, part, rows) quantise(x + (size_t)i * width, m->q + (size_t)i * width, m->scales + i, width);
+    wait_for(part, rows);
 }
 
 static void work(void* what, int thread, int threads) {
     const Step* s = what;
     const Model* m = s->model;
     int C = m->width, F = m->ffn_width, H = m->heads, D = C / H, T = s->tokens, half = m->precision != FP32;
-    int first_head = H * thread / threads, last_head = H * (thread + 1) / threads;
+    Part* part = s->parts; /* every thread goes through all of them, in this order */
+    (void)thread, (void)threads;
     _Alignas(64) float scores[m->capacity + LANES];
     int32_t told[MOST_ROWS]; /* the tokens that have a text */
     int with_text = 0;
     for (int t = 0; t < T; t++)
         if (s->texts[t]) told[with_text++] = t;
 
-    for (int t = thread; t < T; t += threads) {
+    PIECES(t, part, T) {
         float* row = m->x + (size_t)t * C;
         const float* position = m->positions + (size_t)s->positions[t] * C;
         for (int c = 0; c < C; c += LANES) {
@@ -101,16 +106,14 @@ static void work(void* what, int thread, int threads) {
             store(row + c, total * m->embedding_scale + load(position + c));
         }
     }
-    barrier(threads);
+    wait_for(part++, T);
 
     for (int l = 0; l < m->layers; l++) {
         const Layer* layer = m->layer + l;
 
-        normalise(m, layer->self_norm, m->x, 0, T, thread, threads);
-        barrier(threads);
-        linear(&layer->qkv, m->precision, rows_of(m, m->normed), T, m->wide, 3 * C, 0, STORE, thread, threads);
-        barrier(threads);
-        for (int h = first_head; h < last_head; h++) {
+        normalise(m, layer->self_norm, m->x, 0, T, part++);
+        linear(&layer->qkv, m->precision, rows_of(m, m->normed), T, m->wide, 3 * C, 0, STORE, part++);
+        PIECES(h, part, H) {
             for (int t = 0; t < T; t++) { /* all of a chunk first: a token hears those before it in the same chunk */
                 const float* qkv = m->wide + (size_t)t * 3 * C + h * D;
                 size_t at = l * s->rows[t]->layer_bytes + h * s->rows[t]->head_bytes;
@@ -122,46 +125,41 @@ static void work(void* what, int thread, int threads) {
                        s->positions[t] + 1, scores, m->attended + (size_t)t * C + h * D);
             }
         }
-        barrier(threads);
-        prepare(m, m->attended, T, C, thread, threads);
-        linear(&layer->self_out, m->precision, rows_of(m, m->attended), T, m->x, C, 0, ADD, thread, threads);
-        barrier(threads);
+        wait_for(part++, H);
+        prepare(m, m->attended, T, C, part++);
+        linear(&layer->self_out, m->precision, rows_of(m, m->attended), T, m->x, C, 0, ADD, part++);
 
         if (with_text) {
-            normalise(m, layer->text_norm, m->x, told, with_text, thread, threads);
-            barrier(threads);
-            linear(&layer->query, m->precision, rows_of(m, m->normed), with_text, m->wide, C, 0, STORE, thread, threads);
-            barrier(threads);
-            for (int h = first_head; h < last_head; h++)
+            normalise(m, layer->text_norm, m->x, told, with_text, part++);
+            linear(&layer->query, m->precision, rows_of(m, m->normed), with_text, m->wide, C, 0, STORE, part++);
+            PIECES(h, part, H)
                 for (int i = 0; i < with_text; i++) {
                     const Memory* text = s->texts[told[i]];
                     size_t at = l * text->layer_bytes + h * text->head_bytes;
                     attend(half, m->wide + (size_t)i * C + h * D, (char*)text->keys + at, (char*)text->values + at, D, text->steps, scores,
                            m->attended + (size_t)i * C + h * D);
                 }
-            barrier(threads);
-            prepare(m, m->attended, with_text, C, thread, threads);
-            linear(&layer->text_out, m->precision, rows_of(m, m->attended), with_text, m->x, C, told, ADD, thread, threads);
-            barrier(threads);
+            wait_for(part++, H);
+            prepare(m, m->attended, with_text, C, part++);
+            linear(&layer->text_out, m->precision, rows_of(m, m->attended), with_text, m->x, C, told, ADD, part++);
         }
 
-        normalise(m, layer->ffn_norm, m->x, 0, T, thread, threads);
-        barrier(threads);
-        linear(&layer->up, m->precision, rows_of(m, m->normed), T, m->wide, F, 0, m->activation, thread, threads);
-        barrier(threads);
-        prepare(m, m->wide, T, F, thread, threads);
-        linear(&layer->down, m->precision, rows_of(m, m->wide), T, m->x, C, 0, ADD, thread, threads);
-        barrier(threads);
+        normalise(m, layer->ffn_norm, m->x, 0, T, part++);
+        linear(&layer->up, m->precision, rows_of(m, m->normed), T, m->wide, F, 0, m->activation, part++);
+        prepare(m, m->wide, T, F, part++);
+        linear(&layer->down, m->precision, rows_of(m, m->wide), T, m->x, C, 0, ADD, part++);
     }
 
     if (s->outs) {
-        normalise(m, m->norm, m->x, s->out_tokens, s->outs, thread, threads);
-        barrier(threads);
-        linear(&m->logits, m->precision, rows_of(m, m->normed), s->outs, s->logits, m->codebooks * m->card, 0, STORE, thread, threads);
+        normalise(m, m->norm, m->x, s->out_tokens, s->outs, part++);
+        linear(&m->logits, m->precision, rows_of(m, m->normed), s->outs, s->logits, m->codebooks * m->card, 0, STORE, part++);
     }
 }
 
-EXPORT void forward(const Step* step, int threads) { together(work, (void*)step, threads); }
+EXPORT void forward(const Step* step, int threads) {
+    memset(step->parts, 0, sizeof(Part) * (PARTS_OF_A_LAYER * step->model->layers + 4));
+    together(work, (void*)step, threads);
+}
 
 /* Text or anything else that is attended to and never grows: keys and values (steps, H, D) of one layer, fp32, into a memory. */
 EXPORT void memorise(const Model* m, Memory* into, int layer, const float* keys, const float* values) {
@@ -174,35 +172,41 @@ EXPORT void memorise(const Model* m, Memory* into, int layer, const float* keys,
         }
 }
 
+#define STRETCH (1 << 20)
+
 typedef struct {
     const char* bytes;
-    int64_t count;
-    int32_t found[MOST_THREADS * LANES];
+    int pieces;
+    Part part;
+    atomic_int found; /* so that the compiler can't leave the reading out */
 } Reading;
 
 static void read_part(void* what, int thread, int threads) {
+    (void)thread, (void)threads;
     Reading* r = what;
-    int64_t from = r->count / 256 * thread / threads * 256, to = r->count / 256 * (thread + 1) / threads * 256;
     i16 a[4] = {0};
-    for (int64_t at = from; at < to; at += 256)
-        for (int j = 0; j < 4; j++) {
-            i16 x;
-            memcpy(&x, r->bytes + at + 64 * j, sizeof x);
-            __builtin_prefetch(r->bytes + at + 4096 + 64 * j, 0, 3);
-            a[j] ^= x;
-        }
+    PIECES(piece, &r->part, r->pieces) {
+        const char* from = r->bytes + (int64_t)piece * STRETCH;
+        for (int at = 0; at < STRETCH; at += 256)
+            for (int j = 0; j < 4; j++) {
+                i16 x;
+                memcpy(&x, from + at + 64 * j, sizeof x);
+                __builtin_prefetch(from + at + 4096 + 64 * j, 0, 3);
+                a[j] ^= x;
+            }
+    }
     a[0] ^= a[1] ^ a[2] ^ a[3];
-    memcpy(r->found + LANES * thread, &a[0], sizeof a[0]);
+    atomic_fetch_xor(&r->found, a[0][0] ^ a[0][5] ^ a[0][15]);
+    wait_for(&r->part, r->pieces);
 }
 
-/* Reads so many bytes, in order, in all threads, and does next to nothing else: what memory can give at most. */
-EXPORT int32_t read_all(const char* bytes, int64_t count, int threads) {
-    Reading reading = {.bytes = bytes, .count = count};
+/* Reads so many whole MiB, in order, in all threads, and does next to nothing else: what memory can give at most. */
+EXPORT int32_t read_all(const char* bytes, int32_t mebibytes, int threads) {
+    Reading reading = {.bytes = bytes, .pieces = mebibytes};
     together(read_part, &reading, threads);
-    int32_t found = 0;
-    for (int i = 0; i < MOST_THREADS * LANES; i++) found ^= reading.found[i];
-    return found;
+    return reading.found;
 }
 
 EXPORT int uses_vnni(void) { return VNNI; }
 EXPORT int most_rows(void) { return MOST_ROWS; }
+EXPORT int parts_bytes(int layers) { return sizeof(Part) * (PARTS_OF_A_LAYER * layers + 4); }

@@ -125,12 +125,11 @@ INLINE void dot_int8(int R, const int8_t* weights, int K, const uint8_t* x, int 
 
 #define DEPTH 1024 /* of K at once, in fp32: a tile of 256 KB stays in the second cache while all rows pass */
 
-/* This thread's tiles of y (M, outputs). to: for each row the row of y that it goes to, 0 where that is the same. */
-static void linear(const Linear* L, int precision, Rows in, int M, float* y, int stride, const int32_t* to, int how, int thread, int threads) {
+/* y (M, outputs), tile by tile. to: for each row the row of y that it goes to, 0 where that is the same. */
+static void linear(const Linear* L, int precision, Rows in, int M, float* y, int stride, const int32_t* to, int how, Part* part) {
     int tiles = (L->outputs + TILE - 1) / TILE, K = L->inputs;
-    int first = (int)((int64_t)tiles * thread / threads), last = (int)((int64_t)tiles * (thread + 1) / threads);
     _Alignas(64) union { float f[MOST_ROWS][TILE]; int32_t i[MOST_ROWS][TILE]; } sums;
-    for (int tile = first; tile < last; tile++) {
+    PIECES(tile, part, tiles) {
         if (precision == INT8) {
             const int8_t* weights = (const int8_t*)L->weights + (size_t)tile * K * TILE;
             for (int r = 0; r < M; r += 4) {
@@ -168,4 +167,5 @@ static void linear(const Linear* L, int precision, Rows in, int M, float* y, int
             }
         }
     }
+    wait_for(part, tiles);
 }

@@ -76,7 +76,7 @@ class _Step(ctypes.Structure):
         ("model", _Pointer),
         ("tokens", _Int),
         ("outs", _Int),
-        *((name, _Pointer) for name in ("codes", "positions", "rows", "texts", "out_tokens", "logits")),
+        *((name, _Pointer) for name in ("codes", "positions", "rows", "texts", "out_tokens", "logits", "parts")),
     )
 
 
@@ -115,7 +115,7 @@ class NativeModel:
         self._library.forward.restype = None
         self._library.memorise.argtypes = [_Pointer, _Pointer, ctypes.c_int, _Pointer, _Pointer]
         self._library.memorise.restype = None
-        self._library.read_all.argtypes = [_Pointer, ctypes.c_int64, ctypes.c_int]
+        self._library.read_all.argtypes = [_Pointer, ctypes.c_int32, ctypes.c_int]
         self.lm = lm
         self.precision: Precision = precision
         self.capacity = capacity
@@ -165,8 +165,8 @@ class NativeModel:
     def read_weights(self) -> float:
         """Read all weights once, in every thread, and do nothing with them -> bytes a second: what memory can give this model."""
         begun = time.perf_counter()
-        self._library.read_all(self._arena.address, self._arena.size, torch.get_num_threads())
-        return self._arena.size / (time.perf_counter() - begun)
+        self._library.read_all(self._arena.address, self._arena.size >> 20, torch.get_num_threads())
+        return (self._arena.size >> 20 << 20) / (time.perf_counter() - begun)
 
     def _describe(self) -> _Model:
         lm, config = self.lm, self.lm.config
@@ -208,8 +208,10 @@ class NativeModel:
         self._positions, self._outs = np.zeros(most, np.int32), np.zeros(most, np.int32)
         self._rows, self._texts = np.zeros(most, np.uintp), np.zeros(most, np.uintp)
         self._logits = torch.zeros(most, K, config.card)
+        parts = torch.zeros(int(self._library.parts_bytes(config.num_layers)) + 64, dtype=torch.uint8)
+        self._parts = -(-self._address(parts) // 64) * 64
         addresses = (self._positions.ctypes.data, self._rows.ctypes.data, self._texts.ctypes.data, self._outs.ctypes.data)
-        self._step = _Step(ctypes.addressof(model), 0, 0, self._codes.data_ptr(), *addresses, self._logits.data_ptr())
+        self._step = _Step(ctypes.addressof(model), 0, 0, self._codes.data_ptr(), *addresses, self._logits.data_ptr(), self._parts)
 
     def _norm(self, norm: torch.nn.LayerNorm) -> _Norm:
         assert norm.eps == 1e-5, "the kernel knows one epsilon"
@@ -262,7 +264,7 @@ class _Arena:
         if hasattr(mmap, "MADV_HUGEPAGE"):
             self._memory.madvise(mmap.MADV_HUGEPAGE)
         self._tensor = torch.frombuffer(self._memory, dtype=torch.uint8)
-        self.address, self.size = self._tensor.data_ptr(), size // 256 * 256
+        self.address, self.size = self._tensor.data_ptr(), size
         self._used = 0
 
     def keep(self, tensor: Tensor) -> int:

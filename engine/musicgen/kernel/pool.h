@@ -1,4 +1,4 @@
-/* A few threads that work on one step together and wait for each other many times in it. The caller is thread 0.
+/* A few threads that work on one step together, in hundreds of small parts one after the other. The caller is thread 0.
  *
  * Between two parts of a step they spin, since a part takes microseconds; between two steps they sleep after a while.
  */
@@ -16,10 +16,6 @@
 
 typedef void (*Work)(void* what, int thread, int threads);
 
-typedef struct {
-    atomic_int arrived, passed;
-} Barrier;
-
 static struct {
     pthread_mutex_t one_caller, lock;
     pthread_cond_t news;
@@ -29,7 +25,8 @@ static struct {
     int threads;                 /* that take part in this one */
     Work work;
     void* what;
-    Barrier within, end;
+    atomic_uint open;            /* the call that may still be joined; 0: none */
+    atomic_int inside;           /* workers that have joined it */
 } pool = {.one_caller = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
 
 INLINE void relax(void) {
@@ -40,21 +37,28 @@ INLINE void relax(void) {
 #endif
 }
 
-static void meet(Barrier* at, int threads) {
-    int before = atomic_load_explicit(&at->passed, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&at->arrived, 1, memory_order_acq_rel) == threads - 1) {
-        atomic_store_explicit(&at->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&at->passed, before + 1, memory_order_release);
-        return;
-    }
-    for (int spins = 0; atomic_load_explicit(&at->passed, memory_order_acquire) == before; spins++)
+/* A part of a call: pieces that are claimed one by one, by whoever comes. A thread that the system has taken off its core holds nobody up:
+ * the others claim what it does not, and when it is back it finds nothing left and walks on. Only a piece that it had begun is waited for.
+ */
+typedef struct {
+    _Alignas(64) atomic_int claimed, done;
+} Part;
+
+INLINE int claim(Part* part, int pieces) {
+    if (atomic_load_explicit(&part->claimed, memory_order_relaxed) >= pieces) return pieces;
+    return atomic_fetch_add_explicit(&part->claimed, 1, memory_order_relaxed);
+}
+
+INLINE void finish(Part* part) { atomic_fetch_add_explicit(&part->done, 1, memory_order_release); }
+
+/* Nobody goes on before all pieces are done. */
+INLINE void wait_for(Part* part, int pieces) {
+    for (int spins = 0; atomic_load_explicit(&part->done, memory_order_acquire) < pieces; spins++)
         if (spins < SPINS) relax(); else sched_yield(); /* somebody else has the other core */
 }
 
-/* Everybody who takes part in this call comes here before anybody goes on. */
-INLINE void barrier(int threads) {
-    if (threads > 1) meet(&pool.within, threads);
-}
+#define PIECES(NUMBER, PART, PIECES_OF_IT) \
+    for (int NUMBER; (NUMBER = claim(PART, PIECES_OF_IT)) < (PIECES_OF_IT); finish(PART))
 
 static void* worker(void* number) {
     int thread = (int)(intptr_t)number;
@@ -67,8 +71,9 @@ static void* worker(void* number) {
             pthread_mutex_unlock(&pool.lock);
         }
         seen = call;
-        if (thread < pool.threads) pool.work(pool.what, thread, pool.threads);
-        meet(&pool.end, pool.started + 1);
+        atomic_fetch_add(&pool.inside, 1); /* first this, then a look whether it is not too late: the caller does it the other way round */
+        if (atomic_load(&pool.open) == call && thread < pool.threads) pool.work(pool.what, thread, pool.threads);
+        atomic_fetch_sub(&pool.inside, 1);
     }
     return 0;
 }
@@ -79,7 +84,8 @@ static void forget_workers(void) {
     pthread_mutex_init(&pool.lock, 0);
     pthread_cond_init(&pool.news, 0);
     pool.started = 0;
-    pool.within = pool.end = (Barrier){0, 0};
+    pool.open = 0;
+    pool.inside = 0;
 }
 
 static void start_workers(int wanted) {
@@ -95,7 +101,7 @@ static void start_workers(int wanted) {
     }
 }
 
-/* work(what, thread, threads) in every thread; returns when all have returned. Callers come one after the other. */
+/* work(what, thread, threads) in the caller and in every worker that comes in time. Callers come one after the other. */
 static void together(Work work, void* what, int threads) {
     pthread_mutex_lock(&pool.one_caller);
     threads = threads < 1 ? 1 : threads > MOST_THREADS ? MOST_THREADS : threads;
@@ -106,11 +112,14 @@ static void together(Work work, void* what, int threads) {
     } else {
         pthread_mutex_lock(&pool.lock);
         pool.work = work, pool.what = what, pool.threads = threads;
+        atomic_store(&pool.open, atomic_load(&pool.call) + 1);
         atomic_fetch_add_explicit(&pool.call, 1, memory_order_release);
         pthread_cond_broadcast(&pool.news);
         pthread_mutex_unlock(&pool.lock);
         work(what, 0, threads);
-        meet(&pool.end, pool.started + 1);
+        atomic_store(&pool.open, 0);
+        for (int spins = 0; atomic_load(&pool.inside); spins++)
+            if (spins < SPINS) relax(); else sched_yield();
     }
     pthread_mutex_unlock(&pool.one_caller);
 }
