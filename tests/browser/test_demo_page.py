@@ -71,7 +71,7 @@ async def test_ask_listen_rate_and_see(demo: Demo, open_chat: Any) -> None:
     await chat.messages.first.locator(".message-header").click(button="right")
     await page.get_by_role("menuitem", name="Continue this track").click()
     form = page.get_by_role("dialog", name="Continue this track")
-    await form.get_by_role("textbox", name="New music, in seconds").fill("1")
+    await form.get_by_role("textbox", name="New music").fill("1")
     await form.get_by_role("button", name="Submit").click()
     await expect(chat.last.locator("button[aria-pressed].reaction")).to_have_count(5, timeout=READY_MS)
     await expect(chat.last.locator(".embed")).to_contain_text("new from")
