@@ -102,7 +102,7 @@ def shared_engine(start_engine: StartEngine, tmp_path_factory: pytest.TempPathFa
     write_tiny_checkpoint(data / "checkpoints" / "stereo", seed=2, channels=2)
     broken = write_tiny_checkpoint(data / "checkpoints" / "broken", seed=3)
     (broken / "model.safetensors").write_bytes((broken / "model.safetensors").read_bytes()[:5000])
-    return start_engine(data=data)
+    return start_engine(data=data, batch=2)
 
 
 @pytest.fixture

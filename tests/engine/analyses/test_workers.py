@@ -7,7 +7,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import psutil
@@ -18,6 +18,7 @@ from engine.analyses.workers import BACKGROUND, Unavailable, Workers
 from engine.errors import EngineError
 
 HASH = "0" * 64
+Listening = Callable[[], list[psutil.Process]]
 
 
 @pytest.fixture
@@ -28,16 +29,23 @@ async def one() -> AsyncIterator[Workers]:
     await made.stop()
 
 
-def listening() -> list[psutil.Process]:
-    found = []
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if "engine.analyses.worker" in child.cmdline():
-                found.append(child)
-    return found
+@pytest.fixture
+def listening() -> Listening:
+    """The processes that listen for this test; an engine of other tests may have its own."""
+    others = {child.pid for child in psutil.Process().children()}
+
+    def ours() -> list[psutil.Process]:
+        found = []
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.pid not in others and "engine.analyses.worker" in child.cmdline():
+                    found.append(child)
+        return found
+
+    return ours
 
 
-async def test_a_file_that_is_gone_or_is_another_is_an_unknown_track(one: Workers, tmp_path: Path) -> None:
+async def test_a_file_that_is_gone_or_is_another_is_an_unknown_track(one: Workers, tmp_path: Path, listening: Listening) -> None:
     other = tmp_path / "other"
     other.write_bytes(b"other bytes than the name says")
     for path in (tmp_path / "nothing", other):
@@ -47,7 +55,9 @@ async def test_a_file_that_is_gone_or_is_another_is_an_unknown_track(one: Worker
     assert len(listening()) == 1, "one process for both"
 
 
-async def test_a_process_that_dies_fails_its_track_and_the_next_is_heard_by_another(one: Workers, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_process_that_dies_fails_its_track_and_the_next_is_heard_by_another(
+    one: Workers, caplog: pytest.LogCaptureFixture, listening: Listening
+) -> None:
     with pytest.raises(EngineError, match="Something broke"):
         await one.run("sing")  # what nobody foresaw: its traceback is in the log
     (process,) = listening()
@@ -64,7 +74,7 @@ async def test_a_process_that_dies_fails_its_track_and_the_next_is_heard_by_anot
     assert "a listening process broke" in caplog.text
 
 
-async def test_one_that_takes_too_long_is_killed(one: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_that_takes_too_long_is_killed(one: Workers, monkeypatch: pytest.MonkeyPatch, listening: Listening) -> None:
     monkeypatch.setattr(workers, "JOB_S", 0.0)
     with pytest.raises(EngineError, match="It took too long to listen to the track") as caught:
         await one.run("embed", path="/nowhere", sha256=HASH)
@@ -72,7 +82,7 @@ async def test_one_that_takes_too_long_is_killed(one: Workers, monkeypatch: pyte
     assert listening() == []
 
 
-async def test_an_idle_process_goes_and_comes_back(one: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_idle_process_goes_and_comes_back(one: Workers, monkeypatch: pytest.MonkeyPatch, listening: Listening) -> None:
     monkeypatch.setattr(workers, "IDLE_S", 0.0)
     for _ in range(2):
         with pytest.raises(EngineError):
@@ -94,7 +104,7 @@ async def test_what_somebody_waits_for_comes_before_what_nobody_does(one: Worker
     assert order == ["urgent", "first", "background"]
 
 
-async def test_stopping_ends_what_is_under_way_and_what_waits() -> None:
+async def test_stopping_ends_what_is_under_way_and_what_waits(listening: Listening) -> None:
     two = Workers(2)
     asked = [asyncio.create_task(two.run("embed", path="/nowhere", sha256=HASH)) for _ in range(5)]
     await asyncio.sleep(0)
