@@ -20,7 +20,7 @@ def measure_growth(folder: Path, *, precision: str = "int8", takes: tuple[int, .
     from engine.musicgen import checkpoint
 
     model = replace(checkpoint.load(folder))
-    decoding = model.prepare(precision, rows=2 * max(*takes, 8))  # type: ignore[arg-type]
+    decoding = model.prepare(precision, rows=2 * max(*takes, 8))  # type: ignore[arg-type]  # a str from a loop over the names
     rows = decoding.take_rows(decoding.rows)
     text = decoding.text("dark techno", model.conditioner(["dark techno"]).states[0])
     last = decoding.model.capacity - _STEPS - 1

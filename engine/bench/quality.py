@@ -27,7 +27,7 @@ def measure_quality(folder: Path, *, takes: int = 8, frames: int = 200, precisio
         found: dict[str, Any] = {}
         for precision in precisions:
             other = replace(model)
-            if other.prepare(precision, rows=2).precision != precision:  # type: ignore[arg-type]
+            if other.prepare(precision, rows=2).precision != precision:  # type: ignore[arg-type]  # a str from a loop over the names
                 continue
             kl, same = [], []
             for index, (wanted, sequence) in enumerate(zip(exact, sequences, strict=True)):
