@@ -23,10 +23,11 @@ from torch import Tensor, nn
 
 from engine.pocket.codec import PocketCodec, PocketCodecConfig
 from engine.pocket.data import TrackFacts, stored_tracks
-from engine.pocket.files import FigureLog, load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from engine.pocket.log import FigureLog
 from engine.pocket.losses import PHASE_RESOLUTION, RESOLUTIONS, SAMPLE_RATE, SpectralLoss
 from engine.pocket.quantiser import Quantiser, settle, usage
-from engine.pocket.workers import Team
+from engine.training.states import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from engine.training.team import Team
 
 FRAME = 640
 

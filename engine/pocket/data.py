@@ -18,9 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.pocket.files import FigureLog, write_atomically, write_json
+from engine.files import write_atomically, write_json
+from engine.pocket.log import FigureLog
 from engine.pocket.synth import MANNERS, TRAINING_MANNERS, Track, caption, render_track
-from engine.pocket.workers import Team
+from engine.training.team import Team
 
 HELD_OUT_FIRST_SEED = 1_000_000
 CODES_ONLY_FIRST_SEED = 2_000_000  # tracks of which only the codes are kept

@@ -17,13 +17,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from engine.files import write_atomically
 from engine.pocket.codec import PocketCodec
 from engine.pocket.codec_training import load_trained as load_codec
 from engine.pocket.data import CODES_ONLY_FIRST_SEED, TrackFacts, facts_of, read_facts, stored_tracks
-from engine.pocket.files import write_atomically
 from engine.pocket.lm import tokenise
 from engine.pocket.synth import TRAINING_MANNERS, render_track
-from engine.pocket.workers import Team
+from engine.training.team import Team
 
 # Segments up to this long are drills for the tempo: their captions name it, and nothing but the caption says when the second kick comes.
 # In a long segment that one moment is drowned by frames that are copied from the bar before.

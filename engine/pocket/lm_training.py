@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from engine.musicgen.delay import apply_delay
 from engine.pocket import text
 from engine.pocket.codec_training import schedule
-from engine.pocket.files import FigureLog, load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 from engine.pocket.listening import listen
 from engine.pocket.lm import PocketLM, PocketSizes
 from engine.pocket.lm_codes import Batch, Crate, encode_more, frozen_codec, open_crate, read_more
+from engine.pocket.log import FigureLog
 from engine.pocket.quantiser import usage
-from engine.pocket.workers import Team
+from engine.training.states import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from engine.training.team import Team
 
 CODEBOOK_WEIGHTS = (0.4, 0.2, 0.2, 0.2)  # the first carries kick and bass: without it nothing else is in time
 

@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import EncodecFeatureExtractor, MusicgenConfig, MusicgenDecoderConfig, PreTrainedTokenizerFast
 
+from engine.files import write_atomically
 from engine.musicgen.weights import lm_to_transformers
 from engine.pocket import lm_training
 from engine.pocket.codec import PocketCodec
-from engine.pocket.files import write_atomically
 from engine.pocket.listening import DEFAULT_SAMPLING
 from engine.pocket.lm import PocketLM, text_config
 from engine.pocket.lm_codes import frozen_codec

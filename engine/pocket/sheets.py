@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.pocket.files import write_atomically
+from engine.files import write_atomically
 from engine.pocket.rhythm import SAMPLE_RATE
 
 ROWS, ROW_PIXELS, COLUMN_PIXELS, GAP = 10, 96, 480, 6

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast
 
 from engine.pocket.data import stored_tracks
-from engine.pocket.files import FigureLog
+from engine.pocket.log import FigureLog
 from engine.pocket.synth import MANNERS, caption
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-_.,!?'&/#+"

@@ -9,60 +9,16 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, multiprocessing
+from torch import multiprocessing
 from torch.multiprocessing.spawn import spawn
 
-
-@dataclass(frozen=True, slots=True)
-class Team:
-    """Who this process is among how many. Alone, every call is free."""
-
-    rank: int = 0
-    size: int = 1
-
-    @property
-    def leads(self) -> bool:
-        """The one that logs and saves."""
-        return self.rank == 0
-
-    def average(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces each tensor by its mean over the team."""
-        if self.size == 1 or not tensors:
-            return
-        flat = torch.cat([t.reshape(-1) for t in tensors])
-        dist.all_reduce(flat)
-        flat /= self.size
-        offset = 0
-        for t in tensors:
-            t.copy_(flat[offset : offset + t.numel()].view_as(t))
-            offset += t.numel()
-
-    def average_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """After `backward`; a parameter that this process did not use counts as zero."""
-        if self.size == 1:
-            return
-        for p in parameters:
-            if p.grad is None:
-                p.grad = torch.zeros_like(p)
-        self.average([p.grad for p in parameters if p.grad is not None])
-
-    def wait(self) -> None:
-        """Until all have come here."""
-        if self.size > 1:
-            dist.barrier()
-
-    def follow(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces each tensor by the leader's."""
-        if self.size > 1:
-            for t in tensors:
-                dist.broadcast(t, 0)
+from engine.training.team import Team
 
 
 def run(workers: int, stage: Callable[..., Any], *args: Any) -> None:

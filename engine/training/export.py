@@ -11,8 +11,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from engine.files import write_json
 from engine.musicgen import checkpoint
-from engine.pocket.files import write_json
 from engine.training import adapters
 from engine.training.finetune import Finetune, Outcome
 from engine.training.sets import FinetuneSet

@@ -26,16 +26,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.files import write_json
 from engine.musicgen.generate import MusicGen
 from engine.musicgen.model import LanguageModel
-from engine.pocket.files import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint, write_json
-from engine.pocket.workers import Team
 from engine.training.adapters import Adapter, attach
 from engine.training.figures import Figures, Log
 from engine.training.losses import collate, cross_entropy, held_out_nats, kl_to_base
 from engine.training.memory import checkpointed
 from engine.training.recipes import Recipe
 from engine.training.segments import Deck, Rows, Segment, Step
+from engine.training.states import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from engine.training.team import Team
 
 PLAIN_CAPTION = "techno"
 """What prior rows hear: the genre without the token."""

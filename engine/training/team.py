@@ -1,15 +1,60 @@
-"""The processes of one run, as ``accelerate launch`` or ``torchrun`` started them; alone without either."""
+"""The processes of one run, gradients averaged after every step: as ``accelerate launch`` or ``torchrun`` started them, or alone."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
-from engine.pocket.workers import Team
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """Who this process is among how many. Alone, every call is free."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """The one that logs and saves."""
+        return self.rank == 0
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces each tensor by its mean over the team."""
+        if self.size == 1 or not tensors:
+            return
+        flat = torch.cat([t.reshape(-1) for t in tensors])
+        dist.all_reduce(flat)
+        flat /= self.size
+        offset = 0
+        for t in tensors:
+            t.copy_(flat[offset : offset + t.numel()].view_as(t))
+            offset += t.numel()
+
+    def average_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """After `backward`; a parameter that this process did not use counts as zero."""
+        if self.size == 1:
+            return
+        for p in parameters:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+        self.average([p.grad for p in parameters if p.grad is not None])
+
+    def wait(self) -> None:
+        """Until all have come here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def follow(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces each tensor by the leader's."""
+        if self.size > 1:
+            for t in tensors:
+                dist.broadcast(t, 0)
 
 
 @contextmanager

@@ -14,18 +14,20 @@ import numpy as np
 import pytest
 import torch
 
+from engine import files
 from engine.musicgen.checkpoint import load
 from engine.pocket import codec_training as codec_stage
-from engine.pocket import data, files, lm_codes, lm_training, package, text
+from engine.pocket import data, lm_codes, lm_training, package, text
 from engine.pocket.codec import PocketCodecConfig
 from engine.pocket.codec_training import CodecTraining
 from engine.pocket.lm import PocketLM, PocketSizes
 from engine.pocket.lm_training import LMTraining
-from engine.pocket.workers import Team
+from engine.training.states import load_checkpoint
+from engine.training.team import Team
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
-    saved = files.load_checkpoint(path)
+    saved = load_checkpoint(path)
     assert saved is not None
     return saved[0]
 
@@ -63,7 +65,7 @@ def test_codec_resumed_equals_codec_unbroken(
                 run.freeze_codes()
             run.advance()
         run.save()
-    facts = files.load_checkpoint(broken / "codec.safetensors")
+    facts = load_checkpoint(broken / "codec.safetensors")
     assert facts is not None and facts[1]["step"] == 8 and facts[1]["frozen"]
     assert [line["resumed_at"] for line in steps(broken / "codec.jsonl") if "resumed_at" in line] == [1, 4, 7]
 
@@ -74,7 +76,7 @@ def test_codec_stage_survives_kill_9(recipe: Path) -> None:
         "torch.set_num_threads(1)\n"
         "from engine.pocket.codec import PocketCodecConfig\n"
         "from engine.pocket.codec_training import CodecTraining, train\n"
-        "from engine.pocket.workers import Team\n"
+        "from engine.training.team import Team\n"
         "config = PocketCodecConfig(codebook_size=16, codebook_dim=4, encoder_width=8, encoder_layers=1,"
         " decoder_width=16, decoder_layers=1)\n"
         "train(Team(), Path(sys.argv[1]), CodecTraining(steps=100_000, joint_steps=4, batch=2, frames=16, unquantised_steps=2,"
@@ -90,7 +92,7 @@ def test_codec_stage_survives_kill_9(recipe: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    saved = files.load_checkpoint(recipe / "codec.safetensors")
+    saved = load_checkpoint(recipe / "codec.safetensors")
     assert saved is not None
     killed_at = saved[1]["step"]
     assert killed_at >= 5
