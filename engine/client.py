@@ -10,6 +10,7 @@ Every failure is an ``EngineError`` with words for a person; an engine that is n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import io
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
@@ -17,7 +18,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import aiohttp
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from engine.api import (
     HEARTBEAT_S,
@@ -45,11 +46,13 @@ from engine.api import (
     event_adapter,
 )
 from engine.api.evaluation import EvaluationReport, EvaluationRequest
+from engine.api.finetunes import LAST_EVENTS, FinetuneEvent, FinetuneRequest, FinetuneStatus, ReportFile, finetune_event_adapter
 from engine.errors import EngineError, EngineUnreachable
 
 __all__ = ["EngineClient", "EngineError", "EngineUnreachable"]
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 BytesOf = Callable[[str], Awaitable[bytes]]
 """The bytes of a track by their SHA-256, for an engine that doesn't have them (any more)."""
@@ -144,6 +147,44 @@ class EngineClient:
         """How near clips are to real tracks, as long as that takes. Raises EngineError, also for one file that can't be read."""
         return await self._work("/v1/evaluations", request, EvaluationReport, bytes_of, told)
 
+    async def start_finetune(self, request: FinetuneRequest, bytes_of: BytesOf) -> FinetuneStatus:
+        """Begins a job, after uploading the tracks that the engine lacks. Sent again with the same id and body, it finds the same job.
+
+        Raises EngineError: 'bad_request' where the id is another job's, 'unknown_checkpoint', 'bad_audio', 'queue_full'.
+        """
+        return await self._work("/v1/finetunes", request, FinetuneStatus, bytes_of, None)
+
+    async def finetune(self, finetune_id: str) -> FinetuneStatus:
+        """Where a job is, also one that is over. Raises EngineError 'unknown_finetune'."""
+        _status, body = await self._call("GET", f"/v1/finetunes/{finetune_id}")
+        return self._read(FinetuneStatus, body)
+
+    async def finetune_events(self, finetune_id: str, after: int = 0) -> AsyncGenerator[FinetuneEvent | Heartbeat, None]:
+        """Events ``after + 1``, ``after + 2`` …, as they come; ends after the job's last (``LAST_EVENTS``). Leaving early ends nothing.
+
+        Raises EngineError 'unknown_finetune', and EngineUnreachable where the engine goes away: ask again after the last number heard.
+        """
+        async with contextlib.aclosing(self._stream("GET", f"/v1/finetunes/{finetune_id}/events?after={after}")) as lines:
+            async for line in lines:
+                event = await _parsed(finetune_event_adapter, line)
+                yield event
+                if isinstance(event, LAST_EVENTS):
+                    return
+        if not (await self.finetune(finetune_id)).over:  # of one that is over there may be nothing more to hear
+            raise EngineUnreachable("The engine went away in the middle of a finetune: ask again, and it goes on.")
+
+    async def cancel_finetune(self, finetune_id: str) -> bool:
+        """Cancels a job; one that is over is forgotten, but not its checkpoint. False: there is none by that id."""
+        status, _body = await self._call("DELETE", f"/v1/finetunes/{finetune_id}", accept=(204, 404))
+        return status == 204
+
+    async def finetune_file(self, finetune_id: str, file: ReportFile) -> bytes:
+        """A picture or clip of a report card, checked. Raises EngineError 'unknown_finetune' where its checkpoint is gone."""
+        _status, body = await self._call("GET", f"/v1/finetunes/{finetune_id}/files/{file.name}")
+        if hashlib.sha256(body).hexdigest() != file.sha256:
+            raise EngineUnreachable(f"{file.name} arrived damaged: ask again.")
+        return body
+
     async def _work(self, path: str, request: Wire, model: type[M], bytes_of: BytesOf, told: Told | None) -> M:
         """Asks until it is done: ``told`` hears how far it is, tracks that the engine lacks are uploaded on the way."""
         data = request.model_dump_json().encode()
@@ -174,27 +215,30 @@ class EngineClient:
 
         Raises EngineError where the engine refuses or fails the take, EngineUnreachable where it is not there, dies or falls silent.
         """
+        async with contextlib.aclosing(self._stream("POST", "/v1/takes", request.model_dump_json())) as lines:
+            async for line in lines:
+                event = await _parsed(event_adapter, line)
+                if isinstance(event, Failed):
+                    raise EngineError(event.code, event.message)
+                yield event
+                if isinstance(event, Done):
+                    return
+        raise EngineUnreachable("The engine went away in the middle of the take: ask again.")
+
+    async def _stream(self, method: str, path: str, body: str | None = None) -> AsyncGenerator[bytes, None]:
+        """An answer of NDJSON, line by line. Raises as ``_call``."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=self._silence_s)
+        headers = {**self._headers, "Content-Type": "application/json"} if body is not None else self._headers
         try:
-            async with self._open.post(
-                f"{self._url}/v1/takes",
-                data=request.model_dump_json(),
-                headers={**self._headers, "Content-Type": "application/json"},
-                timeout=timeout,
-                allow_redirects=False,
+            async with self._open.request(
+                method, self._url + path, data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
                 if response.status != 200:
                     raise _refused(response.status, await response.read())
                 async for line in _lines(response.content):
-                    event = await _event(line)
-                    if isinstance(event, Failed):
-                        raise EngineError(event.code, event.message)
-                    yield event
-                    if isinstance(event, Done):
-                        return
+                    yield line
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
-        raise EngineUnreachable("The engine went away in the middle of the take: ask again.")
 
     @property
     def _open(self) -> aiohttp.ClientSession:
@@ -265,10 +309,10 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             parts.append(rest)
 
 
-async def _event(line: bytes) -> Queued | Progress | Heartbeat | Done | Failed:
+async def _parsed(adapter: TypeAdapter[T], line: bytes) -> T:
     try:
         if len(line) > LARGE_LINE:
-            return await asyncio.to_thread(event_adapter.validate_json, line)
-        return event_adapter.validate_json(line)
+            return await asyncio.to_thread(adapter.validate_json, line)
+        return adapter.validate_json(line)
     except ValidationError:
         raise EngineUnreachable("The engine speaks another version of the protocol: update both to the same.") from None

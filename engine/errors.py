@@ -41,6 +41,7 @@ HTTP_STATUS: dict[ErrorCode, int] = {
     "unknown_track": 404,
     "unknown_checkpoint": 404,
     "unknown_take": 404,
+    "unknown_finetune": 404,
     "queue_full": 503,
     "not_ready": 503,
     "unauthorized": 401,

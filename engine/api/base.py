@@ -18,6 +18,7 @@ ErrorCode = Literal[
     "unknown_track",  # 404: no bytes under that SHA-256: PUT /v1/tracks/{sha256} first
     "unknown_checkpoint",  # 404
     "unknown_take",  # 404: no such take waits or runs
+    "unknown_finetune",  # 404: no finetune by that id, or it was forgotten
     "queue_full",  # 503 with Retry-After
     "not_ready",  # 503 with Retry-After: still loading, or stopping
     "unauthorized",  # 401
