@@ -16,6 +16,7 @@ import io
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Self, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -113,6 +114,14 @@ class EngineClient:
         """The default is first."""
         _status, body = await self._call("GET", "/v1/checkpoints")
         return self._read(Checkpoints, body).checkpoints
+
+    async def delete_checkpoint(self, checkpoint_id: str) -> bool:
+        """Deletes a checkpoint of the engine's folder; takes that run on it end as they would have. False: there is none by that id.
+
+        Raises EngineError 'bad_request' for the default, the embedded one, and one that adapters stand on.
+        """
+        status, _body = await self._call("DELETE", f"/v1/checkpoints/{quote(checkpoint_id, safe='')}", accept=(204, 404))
+        return status == 204
 
     async def put_track(self, data: bytes) -> TrackInfo:
         """Uploads ``data`` unless the engine has it. Raises EngineError 'bad_audio' or 'too_large'."""

@@ -106,6 +106,11 @@ class ModelShelf:
         with self._lock:
             return self._touch(checkpoint_id)
 
+    def forget(self, checkpoint_id: str) -> None:
+        """It was deleted. Takes that run on it keep it until they end."""
+        with self._lock:
+            self._models.pop(checkpoint_id, None)
+
     def peek(self, checkpoint_id: str) -> Model | None:
         """The same, only to look at."""
         with self._lock:

@@ -111,6 +111,13 @@ OPERATIONS = (
         body=EvaluationRequest,
     ),
     Operation("GET", "/v1/checkpoints", "Which checkpoints can be asked for; the default is first.", {200: Checkpoints}, errors=(401,)),
+    Operation(
+        "DELETE",
+        "/v1/checkpoints/{checkpoint_id}",
+        "Delete a checkpoint of the folder, never the default or the embedded one. Takes that run on it end as they would have.",
+        {204: "It is gone"},
+        errors=(401, 404, 422),
+    ),
     Operation("GET", "/healthz", "Ready or not. Without the token only that.", {200: Health, 503: Health}),
     Operation("GET", "/metrics", "Counters and gauges in Prometheus' text format.", {200: "Prometheus' text format"}, errors=(401,)),
     Operation("GET", "/openapi.json", "This description.", {200: "OpenAPI 3.1"}, errors=(401,)),

@@ -84,6 +84,7 @@ def create_app(settings: EngineSettings | None = None, on_failure: Callable[[Eng
         Route("/v1/similar", _post_similar, methods=["POST"]),
         Route("/v1/evaluations", _post_evaluation, methods=["POST"]),
         Route("/v1/checkpoints", _get_checkpoints, methods=["GET"]),
+        Route("/v1/checkpoints/{checkpoint_id}", _delete_checkpoint, methods=["DELETE"]),
         Route("/healthz", _get_health, methods=["GET"]),
         Route("/metrics", _get_metrics, methods=["GET"]),
         Route("/openapi.json", _get_openapi, methods=["GET"]),
@@ -157,6 +158,11 @@ async def _post_evaluation(request: Request) -> Response:
 
 async def _get_checkpoints(request: Request) -> Response:
     return _json(Checkpoints(checkpoints=await _engine(request).checkpoints()))
+
+
+async def _delete_checkpoint(request: Request) -> Response:
+    await _engine(request).delete_checkpoint(request.path_params["checkpoint_id"])
+    return Response(status_code=204)
 
 
 async def _get_health(request: Request) -> Response:

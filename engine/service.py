@@ -151,6 +151,11 @@ class Engine:
         """The default first; a hub name that was never loaded is left out."""
         return await asyncio.to_thread(self._describe_all)
 
+    async def delete_checkpoint(self, checkpoint_id: str) -> None:
+        """Out of the folder; takes that run on it end as they would have. Raises EngineError as ``Catalogue.delete``."""
+        await asyncio.to_thread(self.catalogue.delete, checkpoint_id)
+        self._models.forget(checkpoint_id)
+
     def _describe_all(self) -> list[CheckpointInfo]:
         default = self.catalogue.default_id
         found = (describe(source, self._models.peek(source.id), default=source.id == default) for source in self.catalogue.sources())

@@ -22,6 +22,9 @@ class CheckpointInfo(Wire):
     parameters: int
     licence: str
     default: bool = False
+    owner: str | None = Field(default=None, description="whose finetune it is, as its client said; None: everybody's")
+    adapter: bool = Field(default=False, description="a base and what was learnt beside it: takes may say how strongly it is heard")
+    gate: Literal["passed", "failed"] | None = Field(default=None, description="verdict of a finetune's report card")
 
 
 class Checkpoints(Wire):
@@ -37,4 +40,5 @@ class Health(Wire):
     queue: int = Field(ge=0)
     running: int = Field(ge=0)
     uptime_s: float
+    analysis_version: int = Field(default=0, description="of what is heard in tracks: those heard by an older one are worth hearing again")
     versions: dict[str, str] = Field(default_factory=dict)

@@ -24,6 +24,8 @@ MIN_SECONDS = 1.0
 DEFAULT_SECONDS = 8.0
 """Length of the new audio where neither seconds nor bars say it."""
 MAX_PROMPT_CHARACTERS = 1000
+MAX_STRENGTH = 1.5
+"""Strongest that an adapter may be heard: 1 is as it was trained, 0 the base alone."""
 MAX_SEED = 2**32 - 1
 
 HEARTBEAT_S = 3.0
@@ -73,6 +75,12 @@ class GenerateRequest(Wire):
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="None: the engine draws one and says which")
     sampling: Sampling = Sampling()
     checkpoint: str | None = Field(default=None, max_length=200, description="id from GET /v1/checkpoints; None is the engine's default")
+    strength: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=MAX_STRENGTH,
+        description="how strongly an adapter is heard: 0 is its base alone, 1 (the default) as it was trained",
+    )
     track: Sha256 | None = Field(default=None, description="SHA-256 of an uploaded track, 64 lower-case hex digits")
     from_s: float | None = Field(default=None, ge=0.0, description="where in the track the new audio begins; None: the track's end")
     prompt_seconds: float = Field(default=4.0, ge=0.5, le=20.0, description="how much of the track before ``from_s`` is heard")
@@ -188,6 +196,7 @@ class Done(Wire):
     seed: int
     checkpoint: str
     checkpoint_kind: Literal["base", "finetuned"]
+    strength: float | None = Field(default=None, description="of the adapter; None where the checkpoint has none")
     prompt: str
     told: str | None = Field(default=None, description="what the model was told: the prompt, with tempo and key")
     asked: Music = Field(default=Music(), description="by option or in the prompt")
