@@ -34,12 +34,16 @@ typedef struct {
     float* scales;                       /* (·) */
 } Model;
 
-/* Keys, then values, of every layer, each (H, capacity, D). */
+/* Keys and values: attention.h says where which lie. */
 typedef struct {
-    void *keys, *values;
-    int64_t layer_bytes, head_bytes;
+    char* bytes;
+    int64_t block_bytes, layer_bytes, head_bytes;
     int32_t steps, unused;
 } Memory;
+
+INLINE char* head_of(const Memory* memory, int layer, int head) {
+    return memory->bytes + layer * memory->layer_bytes + head * memory->head_bytes;
+}
 
 typedef struct {
     const Model* model;
@@ -51,14 +55,18 @@ typedef struct {
     const int32_t* out_tokens; /* (outs): of which logits are wanted */
     float* logits;             /* (outs, K × card) */
     Part* parts;               /* room for PARTS_OF_A_LAYER × layers + 4, zero before each call */
+    Spent* spent;              /* (KINDS), or 0 where nobody asks what a step costs */
 } Step;
 
 #define PARTS_OF_A_LAYER 16
 
+/* Of parts, in the order of native.py's names. */
+enum { EMBED, NORM, QUANTISE, ATTEND, ATTEND_TEXT, QKV, SELF_OUT, QUERY, TEXT_OUT, UP, DOWN, LOGITS, KINDS };
+
 /* Layer norm of rows `from[i]` of x into row i, and to int8 where that is next. Two passes: mean, then what is around it. */
-static void normalise(const Model* m, Norm norm, const float* x, const int32_t* from, int rows, Part* part) {
+static void normalise(const Model* m, Norm norm, const float* x, const int32_t* from, int rows, Walk* walk) {
     int C = m->width;
-    PIECES(i, part, rows) {
+    PIECES(i, walk, rows) {
         const float* row = x + (size_t)(from ? from[i] : i) * C;
         float* out = m->normed + (size_t)i * C;
         v16 total = all(0.0f), squares = all(0.0f);
@@ -72,31 +80,30 @@ static void normalise(const Model* m, Norm norm, const float* x, const int32_t* 
         for (int c = 0; c < C; c += LANES) store(out + c, (load(row + c) - mean) * rate * load(norm.gain + c) + load(norm.bias + c));
         if (m->precision == INT8) quantise(out, m->q + (size_t)i * C, m->scales + i, C);
     }
-    wait_for(part, rows);
+    wait_for(walk, rows, NORM);
 }
 
 static Rows rows_of(const Model* m, const float* x) { return (Rows){x, m->q, m->scales}; }
 
 /* For a product that reads x (rows, width). */
-static void prepare(const Model* m, const float* x, int rows, int width, Part* part) {
+static void prepare(const Model* m, const float* x, int rows, int width, Walk* walk) {
     if (m->precision != INT8) return;
-    PIECES(i, part, rows) quantise(x + (size_t)i * width, m->q + (size_t)i * width, m->scales + i, width);
-    wait_for(part, rows);
+    PIECES(i, walk, rows) quantise(x + (size_t)i * width, m->q + (size_t)i * width, m->scales + i, width);
+    wait_for(walk, rows, QUANTISE);
 }
 
 static void work(void* what, int thread, int threads) {
     const Step* s = what;
     const Model* m = s->model;
     int C = m->width, F = m->ffn_width, H = m->heads, D = C / H, T = s->tokens, half = m->precision != FP32;
-    Part* part = s->parts; /* every thread goes through all of them, in this order */
-    (void)thread, (void)threads;
+    Walk here = walk_of(s->parts, s->spent, thread, threads), *walk = &here; /* every thread goes through all parts, in this order */
     _Alignas(64) float scores[m->capacity + LANES];
     int32_t told[MOST_ROWS]; /* the tokens that have a text */
     int with_text = 0;
     for (int t = 0; t < T; t++)
         if (s->texts[t]) told[with_text++] = t;
 
-    PIECES(t, part, T) {
+    PIECES(t, walk, T) {
         float* row = m->x + (size_t)t * C;
         const float* position = m->positions + (size_t)s->positions[t] * C;
         for (int c = 0; c < C; c += LANES) {
@@ -106,53 +113,49 @@ static void work(void* what, int thread, int threads) {
             store(row + c, total * m->embedding_scale + load(position + c));
         }
     }
-    wait_for(part++, T);
+    wait_for(walk, T, EMBED);
 
     for (int l = 0; l < m->layers; l++) {
         const Layer* layer = m->layer + l;
 
-        normalise(m, layer->self_norm, m->x, 0, T, part++);
-        linear(&layer->qkv, m->precision, rows_of(m, m->normed), T, m->wide, 3 * C, 0, STORE, part++);
-        PIECES(h, part, H) {
+        normalise(m, layer->self_norm, m->x, 0, T, walk);
+        linear(&layer->qkv, m->precision, rows_of(m, m->normed), T, m->wide, 3 * C, 0, STORE, walk, QKV);
+        PIECES(h, walk, H) {
             for (int t = 0; t < T; t++) { /* all of a chunk first: a token hears those before it in the same chunk */
                 const float* qkv = m->wide + (size_t)t * 3 * C + h * D;
-                size_t at = l * s->rows[t]->layer_bytes + h * s->rows[t]->head_bytes;
-                remember((char*)s->rows[t]->keys + at, (char*)s->rows[t]->values + at, half, D, s->positions[t], qkv + C, qkv + 2 * C);
+                remember(head_of(s->rows[t], l, h), s->rows[t]->block_bytes, half, D, s->positions[t], qkv + C, qkv + 2 * C);
             }
-            for (int t = 0; t < T; t++) {
-                size_t at = l * s->rows[t]->layer_bytes + h * s->rows[t]->head_bytes;
-                attend(half, m->wide + (size_t)t * 3 * C + h * D, (char*)s->rows[t]->keys + at, (char*)s->rows[t]->values + at, D,
-                       s->positions[t] + 1, scores, m->attended + (size_t)t * C + h * D);
-            }
+            for (int t = 0; t < T; t++)
+                attend(half, m->wide + (size_t)t * 3 * C + h * D, head_of(s->rows[t], l, h), s->rows[t]->block_bytes, D, s->positions[t] + 1,
+                       scores, m->attended + (size_t)t * C + h * D);
         }
-        wait_for(part++, H);
-        prepare(m, m->attended, T, C, part++);
-        linear(&layer->self_out, m->precision, rows_of(m, m->attended), T, m->x, C, 0, ADD, part++);
+        wait_for(walk, H, ATTEND);
+        prepare(m, m->attended, T, C, walk);
+        linear(&layer->self_out, m->precision, rows_of(m, m->attended), T, m->x, C, 0, ADD, walk, SELF_OUT);
 
         if (with_text) {
-            normalise(m, layer->text_norm, m->x, told, with_text, part++);
-            linear(&layer->query, m->precision, rows_of(m, m->normed), with_text, m->wide, C, 0, STORE, part++);
-            PIECES(h, part, H)
+            normalise(m, layer->text_norm, m->x, told, with_text, walk);
+            linear(&layer->query, m->precision, rows_of(m, m->normed), with_text, m->wide, C, 0, STORE, walk, QUERY);
+            PIECES(h, walk, H)
                 for (int i = 0; i < with_text; i++) {
                     const Memory* text = s->texts[told[i]];
-                    size_t at = l * text->layer_bytes + h * text->head_bytes;
-                    attend(half, m->wide + (size_t)i * C + h * D, (char*)text->keys + at, (char*)text->values + at, D, text->steps, scores,
+                    attend(half, m->wide + (size_t)i * C + h * D, head_of(text, l, h), text->block_bytes, D, text->steps, scores,
                            m->attended + (size_t)i * C + h * D);
                 }
-            wait_for(part++, H);
-            prepare(m, m->attended, with_text, C, part++);
-            linear(&layer->text_out, m->precision, rows_of(m, m->attended), with_text, m->x, C, told, ADD, part++);
+            wait_for(walk, H, ATTEND_TEXT);
+            prepare(m, m->attended, with_text, C, walk);
+            linear(&layer->text_out, m->precision, rows_of(m, m->attended), with_text, m->x, C, told, ADD, walk, TEXT_OUT);
         }
 
-        normalise(m, layer->ffn_norm, m->x, 0, T, part++);
-        linear(&layer->up, m->precision, rows_of(m, m->normed), T, m->wide, F, 0, m->activation, part++);
-        prepare(m, m->wide, T, F, part++);
-        linear(&layer->down, m->precision, rows_of(m, m->wide), T, m->x, C, 0, ADD, part++);
+        normalise(m, layer->ffn_norm, m->x, 0, T, walk);
+        linear(&layer->up, m->precision, rows_of(m, m->normed), T, m->wide, F, 0, m->activation, walk, UP);
+        prepare(m, m->wide, T, F, walk);
+        linear(&layer->down, m->precision, rows_of(m, m->wide), T, m->x, C, 0, ADD, walk, DOWN);
     }
 
     if (s->outs) {
-        normalise(m, m->norm, m->x, s->out_tokens, s->outs, part++);
-        linear(&m->logits, m->precision, rows_of(m, m->normed), s->outs, s->logits, m->codebooks * m->card, 0, STORE, part++);
+        normalise(m, m->norm, m->x, s->out_tokens, s->outs, walk);
+        linear(&m->logits, m->precision, rows_of(m, m->normed), s->outs, s->logits, m->codebooks * m->card, 0, STORE, walk, LOGITS);
     }
 }
 
@@ -166,9 +169,8 @@ EXPORT void memorise(const Model* m, Memory* into, int layer, const float* keys,
     int C = m->width, H = m->heads, D = C / H, half = m->precision != FP32;
     for (int step = 0; step < into->steps; step++)
         for (int h = 0; h < H; h++) {
-            size_t at = layer * into->layer_bytes + h * into->head_bytes;
-            remember((char*)into->keys + at, (char*)into->values + at, half, D, step, keys + (size_t)step * C + h * D,
-                     values + (size_t)step * C + h * D);
+            size_t at = (size_t)step * C + h * D;
+            remember(head_of(into, layer, h), into->block_bytes, half, D, step, keys + at, values + at);
         }
 }
 
@@ -182,10 +184,10 @@ typedef struct {
 } Reading;
 
 static void read_part(void* what, int thread, int threads) {
-    (void)thread, (void)threads;
     Reading* r = what;
+    Walk walk = walk_of(&r->part, 0, thread, threads);
     i16 a[4] = {0};
-    PIECES(piece, &r->part, r->pieces) {
+    PIECES(piece, &walk, r->pieces) {
         const char* from = r->bytes + (int64_t)piece * STRETCH;
         for (int at = 0; at < STRETCH; at += 256)
             for (int j = 0; j < 4; j++) {
@@ -197,7 +199,7 @@ static void read_part(void* what, int thread, int threads) {
     }
     a[0] ^= a[1] ^ a[2] ^ a[3];
     atomic_fetch_xor(&r->found, a[0][0] ^ a[0][5] ^ a[0][15]);
-    wait_for(&r->part, r->pieces);
+    wait_for(&walk, r->pieces, 0);
 }
 
 /* Reads so many whole MiB, in order, in all threads, and does next to nothing else: what memory can give at most. */

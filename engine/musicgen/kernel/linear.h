@@ -56,7 +56,13 @@ static void quantise(const float* x, uint8_t* q, float* scale, int K) {
     }
 }
 
-INLINE void dot_float(int R, int precision, const void* weights, int from, int to, const float* x, int stride, float (*sums)[TILE]) {
+/* The next lines of the weights come while these are multiplied: LINES of 64 bytes with every step, from `ahead` on. */
+#define FETCH_AHEAD(LINES, STEP) \
+    for (int line = 0; line < LINES; line++) __builtin_prefetch(ahead + 64 * ((LINES) * (STEP) + line), 0, 3)
+
+/* R rows, inputs from `from` to `to`, added to sums. */
+INLINE void dot_float(int R, int LINES, int precision, const void* weights, int from, int to, const float* x, int stride, const char* ahead,
+                      float (*sums)[TILE]) {
     v16 a[4][4];
     for (int r = 0; r < R; r++)
         for (int j = 0; j < 4; j++) a[r][j] = load(sums[r] + LANES * j);
@@ -65,14 +71,7 @@ INLINE void dot_float(int R, int precision, const void* weights, int from, int t
         for (int j = 0; j < 4; j++)
             w[j] = precision == FP32 ? load((const float*)weights + TILE * k + LANES * j)
                                      : from_bf16((const uint16_t*)weights + TILE * k + LANES * j);
-        __builtin_prefetch((const char*)weights + (precision == FP32 ? 256 : 128) * (k + 12), 0, 3);
-        if (precision == FP32) {
-            __builtin_prefetch((const char*)weights + 256 * (k + 12) + 64, 0, 3);
-            __builtin_prefetch((const char*)weights + 256 * (k + 12) + 128, 0, 3);
-            __builtin_prefetch((const char*)weights + 256 * (k + 12) + 192, 0, 3);
-        } else {
-            __builtin_prefetch((const char*)weights + 128 * (k + 12) + 64, 0, 3);
-        }
+        FETCH_AHEAD(LINES, k - from);
         for (int r = 0; r < R; r++) {
             v16 b = all(x[(size_t)r * stride + k]);
             for (int j = 0; j < 4; j++) a[r][j] += w[j] * b;
@@ -82,18 +81,17 @@ INLINE void dot_float(int R, int precision, const void* weights, int from, int t
         for (int j = 0; j < 4; j++) store(sums[r] + LANES * j, a[r][j]);
 }
 
-INLINE void dot_int8(int R, const int8_t* weights, int K, const uint8_t* x, int stride, int32_t (*sums)[TILE]) {
+INLINE void dot_int8(int R, int LINES, const int8_t* weights, int from, int to, const uint8_t* x, int stride, const char* ahead,
+                     int32_t (*sums)[TILE]) {
 #if VNNI
     __m512i a[4][4];
     for (int r = 0; r < R; r++)
-        for (int j = 0; j < 4; j++) a[r][j] = _mm512_setzero_si512();
-    for (int k = 0; k < K; k += 4) {
+        for (int j = 0; j < 4; j++) a[r][j] = _mm512_loadu_si512(sums[r] + LANES * j);
+    for (int k = from; k < to; k += 4) {
         const int8_t* here = weights + TILE * k;
         __m512i w[4];
-        for (int j = 0; j < 4; j++) {
-            w[j] = _mm512_loadu_si512(here + 64 * j);
-            __builtin_prefetch(here + 4096 + 64 * j, 0, 3);
-        }
+        for (int j = 0; j < 4; j++) w[j] = _mm512_loadu_si512(here + 64 * j);
+        FETCH_AHEAD(LINES, (k - from) / 4);
         for (int r = 0; r < R; r++) {
             int32_t four;
             memcpy(&four, x + (size_t)r * stride + k, 4);
@@ -104,8 +102,7 @@ INLINE void dot_int8(int R, const int8_t* weights, int K, const uint8_t* x, int 
     for (int r = 0; r < R; r++)
         for (int j = 0; j < 4; j++) _mm512_storeu_si512(sums[r] + LANES * j, a[r][j]);
 #else
-    memset(sums, 0, sizeof(int32_t) * TILE * R);
-    for (int k = 0; k < K; k += 4)
+    for (int k = from; k < to; k += 4)
         for (int r = 0; r < R; r++) {
             const uint8_t* four = x + (size_t)r * stride + k;
             const int8_t* here = weights + TILE * k;
@@ -115,39 +112,67 @@ INLINE void dot_int8(int R, const int8_t* weights, int K, const uint8_t* x, int 
 #endif
 }
 
-#define FOR_ROWS(R, CALL) \
-    switch (R) { \
-        case 1: { enum { N_ROWS = 1 }; CALL; break; } \
-        case 2: { enum { N_ROWS = 2 }; CALL; break; } \
-        case 3: { enum { N_ROWS = 3 }; CALL; break; } \
-        default: { enum { N_ROWS = 4 }; CALL; break; } \
+#define BLOCK_BYTES 16384 /* of a tile at once, where more than four rows pass it: half of the smallest first cache */
+#define AHEAD_BYTES 8192  /* how far ahead weights are fetched where they pass once */
+
+/* Up to four rows at `row`, with `lines` to be fetched ahead at every step. */
+#define FOR_ROWS_AND_LINES(ROWS, LINES_, CALL) \
+    switch (4 * (LINES_ == 4 ? 3 : LINES_) + (ROWS > 4 ? 4 : ROWS) - 1) { \
+        case 0: { enum { R = 1, LINES = 0 }; CALL; break; } \
+        case 1: { enum { R = 2, LINES = 0 }; CALL; break; } \
+        case 2: { enum { R = 3, LINES = 0 }; CALL; break; } \
+        case 3: { enum { R = 4, LINES = 0 }; CALL; break; } \
+        case 4: { enum { R = 1, LINES = 1 }; CALL; break; } \
+        case 5: { enum { R = 2, LINES = 1 }; CALL; break; } \
+        case 6: { enum { R = 3, LINES = 1 }; CALL; break; } \
+        case 7: { enum { R = 4, LINES = 1 }; CALL; break; } \
+        case 8: { enum { R = 1, LINES = 2 }; CALL; break; } \
+        case 9: { enum { R = 2, LINES = 2 }; CALL; break; } \
+        case 10: { enum { R = 3, LINES = 2 }; CALL; break; } \
+        case 11: { enum { R = 4, LINES = 2 }; CALL; break; } \
+        case 12: { enum { R = 1, LINES = 4 }; CALL; break; } \
+        case 13: { enum { R = 2, LINES = 4 }; CALL; break; } \
+        case 14: { enum { R = 3, LINES = 4 }; CALL; break; } \
+        default: { enum { R = 4, LINES = 4 }; CALL; break; } \
     }
 
-#define DEPTH 1024 /* of K at once, in fp32: a tile of 256 KB stays in the second cache while all rows pass */
+typedef union {
+    float f[MOST_ROWS][TILE];
+    int32_t i[MOST_ROWS][TILE];
+} Sums;
+
+/* One tile for M rows. What several groups of four rows read stays in the first cache, and while they pass, each fetches its share of what
+ * follows in memory: in the end memory is read as evenly as by one group. */
+static void multiply(const Linear* L, int precision, int tile, Rows in, int M, Sums* sums) {
+    int K = L->inputs, groups = (M + 3) / 4;
+    int per_step = precision == INT8 ? 4 : 1, step_bytes = precision == BF16 ? 128 : 256; /* a step: four inputs in int8, else one */
+    int lines = step_bytes / 64, each = (lines + groups - 1) / groups; /* to be fetched at every step: by all groups, by one */
+    int depth = groups == 1 ? K : BLOCK_BYTES / step_bytes * per_step;
+    const char* weights = (const char*)L->weights + (size_t)tile * (K / per_step) * step_bytes;
+    memset(sums, 0, sizeof(float) * TILE * M);
+    for (int from = 0; from < K; from += depth) {
+        int to = from + depth < K ? from + depth : K, steps = (to - from) / per_step;
+        const char* next = weights + (size_t)(from / per_step) * step_bytes + (groups == 1 ? AHEAD_BYTES : steps * step_bytes);
+        for (int g = 0; g < groups; g++) {
+            int r = 4 * g, fetched = g * each < lines ? each : 0;
+            const char* ahead = next + (size_t)64 * g * each * steps;
+            if (precision == INT8)
+                FOR_ROWS_AND_LINES(M - r, fetched,
+                    dot_int8(R, LINES, (const int8_t*)weights, from, to, in.q + (size_t)r * K, K, ahead, sums->i + r))
+            else if (precision == FP32)
+                FOR_ROWS_AND_LINES(M - r, fetched, dot_float(R, LINES, FP32, weights, from, to, in.x + (size_t)r * K, K, ahead, sums->f + r))
+            else
+                FOR_ROWS_AND_LINES(M - r, fetched, dot_float(R, LINES, BF16, weights, from, to, in.x + (size_t)r * K, K, ahead, sums->f + r))
+        }
+    }
+}
 
 /* y (M, outputs), tile by tile. to: for each row the row of y that it goes to, 0 where that is the same. */
-static void linear(const Linear* L, int precision, Rows in, int M, float* y, int stride, const int32_t* to, int how, Part* part) {
-    int tiles = (L->outputs + TILE - 1) / TILE, K = L->inputs;
-    _Alignas(64) union { float f[MOST_ROWS][TILE]; int32_t i[MOST_ROWS][TILE]; } sums;
-    PIECES(tile, part, tiles) {
-        if (precision == INT8) {
-            const int8_t* weights = (const int8_t*)L->weights + (size_t)tile * K * TILE;
-            for (int r = 0; r < M; r += 4) {
-                const uint8_t* q = in.q + (size_t)r * K;
-                FOR_ROWS(M - r, dot_int8(N_ROWS, weights, K, q, K, sums.i + r))
-            }
-        } else {
-            memset(sums.f, 0, sizeof(float) * TILE * M);
-            const char* weights = (const char*)L->weights + (size_t)tile * K * TILE * (precision == FP32 ? 4 : 2);
-            for (int from = 0; from < K; from += DEPTH) {
-                int end = from + DEPTH < K ? from + DEPTH : K;
-                for (int r = 0; r < M; r += 4) {
-                    const float* x = in.x + (size_t)r * K;
-                    if (precision == FP32) FOR_ROWS(M - r, dot_float(N_ROWS, FP32, weights, from, end, x, K, sums.f + r))
-                    else FOR_ROWS(M - r, dot_float(N_ROWS, BF16, weights, from, end, x, K, sums.f + r))
-                }
-            }
-        }
+static void linear(const Linear* L, int precision, Rows in, int M, float* y, int stride, const int32_t* to, int how, Walk* walk, int kind) {
+    int tiles = (L->outputs + TILE - 1) / TILE;
+    _Alignas(64) Sums sums;
+    PIECES(tile, walk, tiles) {
+        multiply(L, precision, tile, in, M, &sums);
         for (int r = 0; r < M; r++) {
             float* row = y + (size_t)(to ? to[r] : r) * stride + TILE * tile;
             for (int n = 0; n < TILE && TILE * tile + n < L->outputs; n += LANES) {
@@ -167,5 +192,5 @@ static void linear(const Linear* L, int precision, Rows in, int M, float* y, int
             }
         }
     }
-    wait_for(part, tiles);
+    wait_for(walk, tiles, kind);
 }

@@ -10,6 +10,7 @@ import ctypes
 import mmap
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -62,8 +63,8 @@ class _Model(ctypes.Structure):
 
 class _Memory(ctypes.Structure):
     _fields_ = (
-        ("keys", _Pointer),
-        ("values", _Pointer),
+        ("bytes", _Pointer),
+        ("block_bytes", ctypes.c_int64),
         ("layer_bytes", ctypes.c_int64),
         ("head_bytes", ctypes.c_int64),
         ("steps", _Int),
@@ -76,8 +77,35 @@ class _Step(ctypes.Structure):
         ("model", _Pointer),
         ("tokens", _Int),
         ("outs", _Int),
-        *((name, _Pointer) for name in ("codes", "positions", "rows", "texts", "out_tokens", "logits", "parts")),
+        *((name, _Pointer) for name in ("codes", "positions", "rows", "texts", "out_tokens", "logits", "parts", "spent")),
     )
+
+
+class _Spent(ctypes.Structure):
+    _fields_ = (("parts", ctypes.c_int64), ("working_ns", ctypes.c_int64), ("waiting_ns", ctypes.c_int64))
+
+
+PARTS = ("embed", "norm", "quantise", "attend", "attend text", "qkv", "self out", "query", "text out", "up", "down", "logits")
+"""What a step is made of, in the order of ``forward.c``. From qkv on, each is a matrix product."""
+PRODUCTS = PARTS[PARTS.index("qkv") :]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What the steps since ``NativeModel.profile`` were made of."""
+
+    spent: Any
+
+    def restart(self) -> None:
+        ctypes.memset(self.spent, 0, ctypes.sizeof(self.spent))
+
+    def counts(self) -> dict[str, int]:
+        """How many parts of each kind."""
+        return {name: spent.parts for name, spent in zip(PARTS, self.spent, strict=True)}
+
+    def seconds(self) -> dict[str, tuple[float, float]]:
+        """Of the first thread: working, and waiting for the others at the end of a part."""
+        return {name: (spent.working_ns / 1e9, spent.waiting_ns / 1e9) for name, spent in zip(PARTS, self.spent, strict=True)}
 
 
 class Memory:
@@ -85,14 +113,13 @@ class Memory:
 
     def __init__(self, model: NativeModel, steps: int) -> None:
         config = model.lm.config
-        blocks = -(-steps // _LANES) * _LANES
-        size = 4 if model.precision == "fp32" else 2
-        head_bytes = blocks * (config.width // config.num_heads) * size
+        blocks = -(-steps // _LANES)
+        head_bytes = 2 * _LANES * (config.width // config.num_heads) * (4 if model.precision == "fp32" else 2)
         layer_bytes = head_bytes * config.num_heads
-        # Not zeroed: the system gives a page when it is first written, so what is never heard costs nothing.
-        self._bytes = torch.empty(2 * layer_bytes * config.num_layers + 64, dtype=torch.uint8)
-        start = -(-self._bytes.data_ptr() // 64) * 64
-        self.struct = _Memory(start, start + layer_bytes * config.num_layers, layer_bytes, head_bytes, steps, 0)
+        block_bytes = layer_bytes * config.num_layers
+        # Not zeroed: the system gives pages when they are first written, in order, so what is never heard costs nothing.
+        self._bytes = _pages(max(1, blocks) * block_bytes)
+        self.struct = _Memory(self._bytes.data_ptr(), block_bytes, layer_bytes, head_bytes, steps, 0)
         self.address = ctypes.addressof(self.struct)
 
     @property
@@ -123,6 +150,7 @@ class NativeModel:
         self.weight_bytes = 0
         """Read for every step, whatever the number of rows."""
         self._kept: list[Any] = []
+        self._profile: Profile | None = None
         self._arena = _Arena(sum(_packed_bytes(weight, precision) for weight in _matrices(lm)))
         self._model = self._describe()
         self._reserve_buffers()
@@ -161,6 +189,14 @@ class NativeModel:
         self._step.tokens, self._step.outs = count, len(outs)
         self._library.forward(ctypes.addressof(self._step), torch.get_num_threads())
         return self._logits[: len(outs)]
+
+    def profile(self) -> Profile:
+        """From now on, count and time what steps are made of."""
+        if self._profile is None:
+            self._profile = Profile((_Spent * len(PARTS))())
+            self._step.spent = ctypes.addressof(self._profile.spent)
+        self._profile.restart()
+        return self._profile
 
     def read_weights(self) -> float:
         """Read all weights once, in every thread, and do nothing with them -> bytes a second: what memory can give this model."""
@@ -211,7 +247,7 @@ class NativeModel:
         parts = torch.zeros(int(self._library.parts_bytes(config.num_layers)) + 64, dtype=torch.uint8)
         self._parts = -(-self._address(parts) // 64) * 64
         addresses = (self._positions.ctypes.data, self._rows.ctypes.data, self._texts.ctypes.data, self._outs.ctypes.data)
-        self._step = _Step(ctypes.addressof(model), 0, 0, self._codes.data_ptr(), *addresses, self._logits.data_ptr(), self._parts)
+        self._step = _Step(ctypes.addressof(model), 0, 0, self._codes.data_ptr(), *addresses, self._logits.data_ptr(), self._parts, None)
 
     def _norm(self, norm: torch.nn.LayerNorm) -> _Norm:
         assert norm.eps == 1e-5, "the kernel knows one epsilon"
@@ -256,14 +292,19 @@ class NativeModel:
             raise NoKernel(f"its first step is {error:.3f} from what torch computes")
 
 
+def _pages(size: int) -> Tensor:
+    """So many bytes of memory, on huge pages where the system has them: fewer address translations. Kept as long as the tensor is."""
+    memory = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=torch.uint8)
+
+
 class _Arena:
-    """One stretch of memory for all weights, on huge pages where the system has them: fewer address translations."""
+    """One stretch of memory for all weights."""
 
     def __init__(self, size: int) -> None:
-        self._memory = mmap.mmap(-1, size)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            self._memory.madvise(mmap.MADV_HUGEPAGE)
-        self._tensor = torch.frombuffer(self._memory, dtype=torch.uint8)
+        self._tensor = _pages(size)
         self.address, self.size = self._tensor.data_ptr(), size
         self._used = 0
 

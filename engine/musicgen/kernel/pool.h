@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "numbers.h"
 
@@ -37,28 +38,80 @@ INLINE void relax(void) {
 #endif
 }
 
-/* A part of a call: pieces that are claimed one by one, by whoever comes. A thread that the system has taken off its core holds nobody up:
- * the others claim what it does not, and when it is back it finds nothing left and walks on. Only a piece that it had begun is waited for.
+/* A part of a call: pieces in order, cut into a few ranges. Every thread begins with a range of its own, so that it reads one stretch of the
+ * weights from end to end, the same in each step, and then claims what is left of the others'. A thread that the system has taken off its core
+ * holds nobody up: the others claim what it does not, and when it is back it finds nothing left and walks on. Only a piece that it had begun
+ * is waited for.
  */
+#define RANGES 4
+
 typedef struct {
-    _Alignas(64) atomic_int claimed, done;
+    _Alignas(64) atomic_int done;
+    struct {
+        _Alignas(64) atomic_int claimed;
+    } range[RANGES];
 } Part;
 
-INLINE int claim(Part* part, int pieces) {
-    if (atomic_load_explicit(&part->claimed, memory_order_relaxed) >= pieces) return pieces;
-    return atomic_fetch_add_explicit(&part->claimed, 1, memory_order_relaxed);
+/* What one kind of part has cost thread 0, for those who ask. */
+typedef struct {
+    int64_t parts, working_ns, waiting_ns;
+} Spent;
+
+/* One thread on its way through the parts of a call, one after the other. */
+typedef struct {
+    Part* part;
+    int ranges, own;  /* of all ranges, the one that it begins with */
+    int looked, did;  /* in this part: ranges that have nothing left, pieces done */
+    Spent* spent;     /* by kind, or 0 */
+    int64_t since;    /* ns */
+} Walk;
+
+INLINE int64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-INLINE void finish(Part* part) { atomic_fetch_add_explicit(&part->done, 1, memory_order_release); }
+INLINE Walk walk_of(Part* parts, Spent* spent, int thread, int threads) {
+    int ranges = threads < RANGES ? threads : RANGES;
+    return (Walk){parts, ranges, thread * ranges / threads, 0, 0, thread ? 0 : spent, spent && !thread ? now_ns() : 0};
+}
 
-/* Nobody goes on before all pieces are done. */
-INLINE void wait_for(Part* part, int pieces) {
-    for (int spins = 0; atomic_load_explicit(&part->done, memory_order_acquire) < pieces; spins++)
+/* The first piece of a thread's own range. */
+INLINE int first_of(const Walk* walk, int range, int pieces) { return (int)((int64_t)pieces * range / walk->ranges); }
+
+/* A piece that nobody else has, or -1. */
+INLINE int claim(Walk* walk, int pieces) {
+    for (; walk->looked < walk->ranges; walk->looked++) {
+        int range = (walk->own + walk->looked) % walk->ranges;
+        int first = first_of(walk, range, pieces), count = first_of(walk, range + 1, pieces) - first;
+        atomic_int* claimed = &walk->part->range[range].claimed;
+        if (atomic_load_explicit(claimed, memory_order_relaxed) >= count) continue;
+        int piece = atomic_fetch_add_explicit(claimed, 1, memory_order_relaxed);
+        if (piece < count) return first + piece;
+    }
+    return -1;
+}
+
+#define PIECES(NUMBER, WALK, PIECES_OF_IT) for (int NUMBER; (NUMBER = claim(WALK, PIECES_OF_IT)) >= 0; (WALK)->did++)
+
+/* Nobody goes on to the next part before all pieces of this are done. */
+INLINE void wait_for(Walk* walk, int pieces, int kind) {
+    int64_t begun = walk->spent ? now_ns() : 0;
+    if (walk->did) atomic_fetch_add_explicit(&walk->part->done, walk->did, memory_order_release);
+    for (int spins = 0; atomic_load_explicit(&walk->part->done, memory_order_acquire) < pieces; spins++)
         if (spins < SPINS) relax(); else sched_yield(); /* somebody else has the other core */
+    walk->part++;
+    walk->looked = walk->did = 0;
+    if (walk->spent) {
+        Spent* spent = walk->spent + kind;
+        int64_t now = now_ns();
+        spent->parts++;
+        spent->working_ns += begun - walk->since;
+        spent->waiting_ns += now - begun;
+        walk->since = now;
+    }
 }
-
-#define PIECES(NUMBER, PART, PIECES_OF_IT) \
-    for (int NUMBER; (NUMBER = claim(PART, PIECES_OF_IT)) < (PIECES_OF_IT); finish(PART))
 
 static void* worker(void* number) {
     int thread = (int)(intptr_t)number;

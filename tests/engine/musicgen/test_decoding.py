@@ -159,10 +159,10 @@ def test_nothing_is_allocated_for_a_frame(tiny: MusicGen) -> None:
     """What a step returns lies where the step before put its own, and the caches stay where they were."""
     kernel = NativeModel(tiny.lm, "int8", capacity=48)
     row, codes = kernel.row(), torch.zeros(1, 4, dtype=torch.long)
-    before = row.struct.keys
+    before = row.struct.bytes
     places = {kernel.run(codes, [step], [row], [None], [0]).data_ptr() for step in range(48)}
     assert len(places) == 1
-    assert row.struct.keys == before
+    assert row.struct.bytes == before
 
 
 def test_without_a_compiler_torch_decodes_and_the_log_says_why(
