@@ -3,9 +3,11 @@
 Start in ``store``: it opens a data folder and hands out one repository for each thing that is kept. ``takes`` draws a take's life.
 """
 
+from storage.answers import OpenAnswer
 from storage.blobs import Blobs
 from storage.database import Database
-from storage.errors import BlobMissing, DatabaseTooNew, NotFound, StorageError, WrongState
+from storage.errors import BlobMissing, DatabaseTooNew, FinetuneUnderWay, NameTaken, NotFound, StorageError, WrongState
+from storage.finetunes import Finetune
 from storage.guilds import GuildSettings
 from storage.ratings import CategoryResult, Changes, ExportRow, Rating
 from storage.store import Store, open_store
@@ -21,9 +23,13 @@ __all__ = [
     "Database",
     "DatabaseTooNew",
     "ExportRow",
+    "Finetune",
+    "FinetuneUnderWay",
     "GuildSettings",
     "Heard",
+    "NameTaken",
     "NotFound",
+    "OpenAnswer",
     "Rating",
     "StorageError",
     "Store",

@@ -9,6 +9,8 @@ just "techno"     finetuned   C
 just "techno"     base        D
 anything else     either      other
 ================  ==========  ======
+
+A finetune's adapter at any strength but its own gives 'other': at 0 it is the base, and at 0.3 it says little of the finetune.
 """
 
 from __future__ import annotations
@@ -44,5 +46,8 @@ def prompt_kind(prompt: str, token: str) -> PromptKind:
     return "other"
 
 
-def category(kind: PromptKind, checkpoint_kind: CheckpointKind) -> Category:
+def category(kind: PromptKind, checkpoint_kind: CheckpointKind, strength: float | None = None) -> Category:
+    """``strength`` None is the adapter's own, which is 1, or there is no adapter."""
+    if strength is not None and strength != 1.0:
+        return "other"
     return _TABLE.get((kind, checkpoint_kind), "other")

@@ -19,14 +19,22 @@ class NotFound(StorageError):
     """No such row, or none in this guild."""
 
 
+class FinetuneUnderWay(StorageError):
+    """The guild's last finetune has not ended yet."""
+
+
+class NameTaken(StorageError):
+    """Another finetune of the guild has that name."""
+
+
 class WrongState(StorageError):
-    """A take can't go from its present state to the wanted one.
+    """A take (or a finetune) can't go from its present state to the wanted one.
 
     ``state`` is where it stands, so that the caller can tell a take that has ended from one that has not begun.
     """
 
-    def __init__(self, take_id: str, state: str, wanted: str) -> None:
-        super().__init__(f"take {take_id} is {state} and can't become {wanted}")
+    def __init__(self, take_id: str, state: str, wanted: str, *, what: str = "take") -> None:
+        super().__init__(f"{what} {take_id} is {state} and can't become {wanted}")
         self.take_id = take_id
         self.state = state
         self.wanted = wanted

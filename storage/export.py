@@ -27,5 +27,5 @@ def to_csv(rows: Iterable[ExportRow]) -> bytes:
 
 
 def _cell(value: object) -> str:
-    text = value.isoformat(timespec="seconds") if isinstance(value, datetime) else str(value)
+    text = "" if value is None else value.isoformat(timespec="seconds") if isinstance(value, datetime) else str(value)
     return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -83,6 +83,8 @@ class ExportRow:
     category: Category
     prompt: str
     checkpoint: str
+    strength: float | None
+    """Of the finetune's adapter, where one was asked for."""
     seed: int
     score: int
     rated_at: datetime
@@ -169,7 +171,7 @@ class Ratings:
         if guild is None:
             return []
         rows = await self._database.all(
-            "SELECT r.take_id, t.category, t.prompt, t.checkpoint, t.seed, r.score, r.rated_at, r.member_id "  # noqa: S608
+            "SELECT r.take_id, t.category, t.prompt, t.checkpoint, t.strength, t.seed, r.score, r.rated_at, r.member_id "  # noqa: S608
             f"FROM ratings r {_POSTED} ORDER BY r.rated_at, r.take_id, r.member_id",
             guild_id,
         )
@@ -179,6 +181,7 @@ class Ratings:
                 category=row["category"],
                 prompt=row["prompt"],
                 checkpoint=row["checkpoint"],
+                strength=row["strength"],
                 seed=row["seed"],
                 score=row["score"],
                 rated_at=from_text(row["rated_at"]),

@@ -17,9 +17,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from storage import upkeep
+from storage.answers import Answers
 from storage.blobs import Blobs
 from storage.check import Report, check
 from storage.database import Database, open_database
+from storage.finetunes import Finetunes
 from storage.guilds import Guilds
 from storage.jobs import Jobs
 from storage.ratings import Ratings
@@ -36,6 +38,8 @@ class Store:
     tracks: Tracks
     takes: Takes
     ratings: Ratings
+    finetunes: Finetunes
+    answers: Answers
     jobs: Jobs
 
     async def sweep(self, *, grace: timedelta = upkeep.DEFAULT_GRACE) -> upkeep.Swept:
@@ -64,5 +68,7 @@ async def open_store(folder: Path) -> AsyncIterator[Store]:
             tracks=Tracks(database),
             takes=Takes(database),
             ratings=Ratings(database),
+            finetunes=Finetunes(database),
+            answers=Answers(database),
             jobs=Jobs(database),
         )

@@ -28,6 +28,7 @@ from storage.times import from_optional, from_text, now, to_text
 __all__ = ["Clip", "NotFound", "Take", "TakeKind", "TakeState", "Takes", "WrongState"]
 
 TakeKind = Literal["text", "continuation", "unconditional"]
+Gate = Literal["passed", "failed"]
 TakeState = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
@@ -80,9 +81,13 @@ class Take:
     seed: int | None
     guidance_scale: float | None
     temperature: float | None
+    strength: float | None
+    """Of a finetune's adapter: the asked one until the clip is kept, then the one that made it. None: its own, or no adapter."""
     checkpoint: str | None
     """The asked one (None: the default) until the clip is kept, then the one that made it."""
     checkpoint_kind: CheckpointKind | None
+    checkpoint_gate: Gate | None
+    """What the gate said of the finetune that made the clip."""
     category: Category | None
     track_sha256: str | None
     track_name: str | None
@@ -159,6 +164,7 @@ class Takes:
         seed: int | None = None,
         guidance_scale: float | None = None,
         temperature: float | None = None,
+        strength: float | None = None,
         checkpoint: str | None = None,
         track_sha256: str | None = None,
         track_name: str | None = None,
@@ -191,6 +197,7 @@ class Takes:
                 "seed": seed,
                 "guidance_scale": guidance_scale,
                 "temperature": temperature,
+                "strength": strength,
                 "checkpoint": checkpoint,
                 "track_sha256": track_sha256,
                 "track_name": track_name,
@@ -208,7 +215,17 @@ class Takes:
             await _move(transaction, take_id, "running", "started_at = ?", to_text(now()), allowed=("queued",))
             return await _must_read(transaction, take_id)
 
-    async def keep_clip(self, take_id: str, clip: Clip, *, seed: int, checkpoint: str, checkpoint_kind: CheckpointKind) -> Take:
+    async def keep_clip(
+        self,
+        take_id: str,
+        clip: Clip,
+        *,
+        seed: int,
+        checkpoint: str,
+        checkpoint_kind: CheckpointKind,
+        strength: float | None = None,
+        checkpoint_gate: Gate | None = None,
+    ) -> Take:
         """Writes down what a running take has made, before it is posted. Raises NotFound, WrongState."""
         async with self._database.transaction() as transaction:
             take = await _must_read(transaction, take_id)
@@ -220,11 +237,14 @@ class Takes:
                 {"take_id": take_id, "kept_at": to_text(now())} | {name: getattr(clip, name) for name in _CLIP_COLUMNS},
             )
             await transaction.execute(
-                "UPDATE takes SET seed = ?, checkpoint = ?, checkpoint_kind = ?, category = ? WHERE take_id = ?",
+                "UPDATE takes SET seed = ?, checkpoint = ?, checkpoint_kind = ?, checkpoint_gate = ?, strength = ?, category = ? "
+                "WHERE take_id = ?",
                 seed,
                 checkpoint,
                 checkpoint_kind,
-                category(take.prompt_kind, checkpoint_kind),
+                checkpoint_gate,
+                strength,
+                category(take.prompt_kind, checkpoint_kind, strength),
                 take_id,
             )
             return await _must_read(transaction, take_id)
@@ -346,8 +366,10 @@ def _take(row: sqlite3.Row) -> Take:
         seed=row["seed"],
         guidance_scale=row["guidance_scale"],
         temperature=row["temperature"],
+        strength=row["strength"],
         checkpoint=row["checkpoint"],
         checkpoint_kind=cast(CheckpointKind | None, row["checkpoint_kind"]),
+        checkpoint_gate=cast(Gate | None, row["checkpoint_gate"]),
         category=cast(Category | None, row["category"]),
         track_sha256=row["track_sha256"],
         track_name=row["track_name"],

@@ -174,20 +174,24 @@ class Tracks:
             )
             return True
 
-    async def unheard(self, *, after: int = 0, limit: int = 1) -> TrackList:
-        """Tracks of every guild that nobody has listened to, in the order of their ids, from those above ``after`` on."""
+    async def unheard(self, *, after: int = 0, limit: int = 1, version: int = 0) -> TrackList:
+        """Tracks of every guild that nobody has listened to, in the order of their ids, from those above ``after`` on.
+
+        Those that were heard by an analysis older than ``version`` are among them.
+        """
         rows = await self._database.all(
-            f"{_SELECT}WHERE a.track_id IS NULL AND t.track_id > ? ORDER BY t.track_id LIMIT ?", after, max(limit, 0)
+            f"{_SELECT}WHERE coalesce(a.version, -1) < ? AND t.track_id > ? ORDER BY t.track_id LIMIT ?", version, after, max(limit, 0)
         )
         return [_track(row) for row in rows]
 
     # ---- what the engine is still to forget
 
     async def to_forget(self) -> Hashes:
-        """Hashes that no crate holds any more, but for those that a take under way still needs."""
+        """Hashes that no crate holds any more, but for those that a take or a finetune under way still needs."""
         rows = await self._database.all(
             "SELECT sha256 FROM engine_forgets f WHERE NOT EXISTS "
-            "(SELECT 1 FROM takes t WHERE t.track_sha256 = f.sha256 AND t.state IN ('queued', 'running')) ORDER BY sha256"
+            "(SELECT 1 FROM takes t WHERE t.track_sha256 = f.sha256 AND t.state IN ('queued', 'running')) "
+            "AND NOT EXISTS (SELECT 1 FROM finetune_tracks n WHERE n.sha256 = f.sha256) ORDER BY sha256"
         )
         return [row["sha256"] for row in rows]
 

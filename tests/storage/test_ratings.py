@@ -219,8 +219,8 @@ async def test_csv(store: Store, posted: Any) -> None:
     (row,) = await store.ratings.export_rows(1)
     text = to_csv([row, replace(row, prompt="ночь 🎛️")]).decode("utf-8-sig")
     header, first, second = csv.reader(io.StringIO(text, newline=""))
-    assert tuple(header) == COLUMNS == ("take_id", "category", "prompt", "checkpoint", "seed", "score", "rated_at", "member")
+    assert tuple(header) == COLUMNS == ("take_id", "category", "prompt", "checkpoint", "strength", "seed", "score", "rated_at", "member")
     assert first[2] == "'" + row.prompt, "a spreadsheet does not run a prompt"
     assert second[2] == "ночь 🎛️"
-    assert first[5:7] == ["4", row.rated_at.isoformat(timespec="seconds")]
+    assert first[4:7] == ["", "7", "4"] and first[7] == row.rated_at.isoformat(timespec="seconds")
     assert to_csv([]).decode("utf-8-sig").strip() == ",".join(COLUMNS)
