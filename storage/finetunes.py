@@ -24,9 +24,9 @@ from typing import Any, Literal, cast
 from storage.database import Database, Reader, Transaction
 from storage.errors import FinetuneUnderWay, NameTaken, NotFound, WrongState
 from storage.guilds import change_settings, ensure_guild
-from storage.takes import Gate
 from storage.times import from_optional, from_text, now, to_text
 
+Gate = Literal["passed", "failed"]
 FinetuneState = Literal["queued", "running", "done", "failed", "cancelled"]
 UNDER_WAY = ("queued", "running")
 

@@ -28,7 +28,6 @@ from storage.times import from_optional, from_text, now, to_text
 __all__ = ["Clip", "NotFound", "Take", "TakeKind", "TakeState", "Takes", "WrongState"]
 
 TakeKind = Literal["text", "continuation", "unconditional"]
-Gate = Literal["passed", "failed"]
 TakeState = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
@@ -86,8 +85,6 @@ class Take:
     checkpoint: str | None
     """The asked one (None: the default) until the clip is kept, then the one that made it."""
     checkpoint_kind: CheckpointKind | None
-    checkpoint_gate: Gate | None
-    """What the gate said of the finetune that made the clip."""
     category: Category | None
     track_sha256: str | None
     track_name: str | None
@@ -224,7 +221,6 @@ class Takes:
         checkpoint: str,
         checkpoint_kind: CheckpointKind,
         strength: float | None = None,
-        checkpoint_gate: Gate | None = None,
     ) -> Take:
         """Writes down what a running take has made, before it is posted. Raises NotFound, WrongState."""
         async with self._database.transaction() as transaction:
@@ -237,12 +233,10 @@ class Takes:
                 {"take_id": take_id, "kept_at": to_text(now())} | {name: getattr(clip, name) for name in _CLIP_COLUMNS},
             )
             await transaction.execute(
-                "UPDATE takes SET seed = ?, checkpoint = ?, checkpoint_kind = ?, checkpoint_gate = ?, strength = ?, category = ? "
-                "WHERE take_id = ?",
+                "UPDATE takes SET seed = ?, checkpoint = ?, checkpoint_kind = ?, strength = ?, category = ? WHERE take_id = ?",
                 seed,
                 checkpoint,
                 checkpoint_kind,
-                checkpoint_gate,
                 strength,
                 category(take.prompt_kind, checkpoint_kind, strength),
                 take_id,
@@ -369,7 +363,6 @@ def _take(row: sqlite3.Row) -> Take:
         strength=row["strength"],
         checkpoint=row["checkpoint"],
         checkpoint_kind=cast(CheckpointKind | None, row["checkpoint_kind"]),
-        checkpoint_gate=cast(Gate | None, row["checkpoint_gate"]),
         category=cast(Category | None, row["category"]),
         track_sha256=row["track_sha256"],
         track_name=row["track_name"],

@@ -1,13 +1,12 @@
 -- Finetunes, who may ask for them, and how strongly a take's clip is made by one.
 --
 --   guilds ─┬─ guild_settings  + finetune_by, finetune_role_id
---           └─ finetunes ── finetune_tracks (gone at its end)      takes  + strength, checkpoint_gate
+--           └─ finetunes ── finetune_tracks (gone at its end)      takes  + strength
 
 ALTER TABLE guild_settings ADD COLUMN finetune_by TEXT NOT NULL DEFAULT 'moderators' CHECK (finetune_by IN ('moderators', 'role', 'everyone'));
 ALTER TABLE guild_settings ADD COLUMN finetune_role_id INTEGER CHECK ((finetune_by = 'role') = (finetune_role_id IS NOT NULL));
 
 ALTER TABLE takes ADD COLUMN strength REAL CHECK (strength BETWEEN 0 AND 1.5);  -- NULL: the adapter's own, or no adapter
-ALTER TABLE takes ADD COLUMN checkpoint_gate TEXT CHECK (checkpoint_gate IN ('passed', 'failed'));  -- of the finetune that made the clip
 
 CREATE TABLE finetunes (
     finetune_id TEXT PRIMARY KEY CHECK (length(finetune_id) BETWEEN 1 AND 64),  -- also the engine's name for the job
