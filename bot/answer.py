@@ -5,6 +5,7 @@
     deferred ─▶ show(text) … at most every PROGRESS_EVERY_S ─▶ end(text, embeds, files)
                   by the interaction for 15 minutes, then by the message's own id and the bot's permissions
 
+What a killed bot left in the middle says so after the next start (``end_what_was_left``).
 Not here: a take's message, which lives longer and may be posted anew (``take_message``).
 """
 
@@ -20,9 +21,12 @@ import aiohttp
 import discord
 
 from bot.limits import PROGRESS_EVERY_S
-from bot.take_message import TOKEN_GONE
+from bot.take_message import MESSAGE_GONE, TOKEN_GONE
+from storage import OpenAnswer, Store
 
 log = logging.getLogger(__name__)
+
+RESTARTED = "The bot was restarted in the middle of this. What it had stored by then is kept; ask again for the rest."
 
 
 class Answer:
@@ -38,7 +42,10 @@ class Answer:
     async def defer(cls, interaction: discord.Interaction[Any]) -> Self:
         """Tells Discord that the answer comes later, for all to see."""
         deferred = await interaction.response.defer(thinking=True)
-        return cls(interaction, deferred.message_id if deferred is not None else None)
+        message_id = deferred.message_id if deferred is not None else None
+        if message_id is not None and interaction.channel_id is not None:
+            await interaction.client.store.answers.began(OpenAnswer(interaction.id, interaction.channel_id, message_id))
+        return cls(interaction, message_id)
 
     def show(self, text: str) -> None:
         """Progress: shown when the last edit is long enough ago and done, dropped otherwise."""
@@ -52,6 +59,7 @@ class Answer:
         if self._edit is not None:
             await self._edit  # so that it can't land on top of this
         await self._put(content=text, embeds=list(embeds), files=files)
+        await self._interaction.client.store.answers.ended(self._interaction.id)
 
     async def _show_now(self, text: str) -> None:
         try:
@@ -75,3 +83,15 @@ class Answer:
             return
         channel = self._interaction.client.get_partial_messageable(self._interaction.channel_id, guild_id=self._interaction.guild_id)
         await channel.get_partial_message(self._message_id).edit(**whole())
+
+
+async def end_what_was_left(client: discord.Client, store: Store, answers: Sequence[OpenAnswer]) -> None:
+    """Says in each that the bot was restarted. One that can't be edited any more is let go of; nothing is raised for it."""
+    for answer in answers:
+        message = client.get_partial_messageable(answer.channel_id).get_partial_message(answer.message_id)
+        try:
+            await message.edit(content=RESTARTED, embeds=[], attachments=[])
+        except discord.HTTPException as error:
+            if error.code != MESSAGE_GONE:
+                log.info("could not say in an answer that the bot was restarted: %s", error)
+        await store.answers.ended(answer.interaction_id)

@@ -14,6 +14,7 @@ import discord
 from discord import app_commands
 
 from bot import errors
+from bot.answer import end_what_was_left
 from bot.buttons import TakeButton
 from bot.commands import COMMANDS
 from bot.commands.crate import CratePage
@@ -25,7 +26,7 @@ from bot.schedule import Schedule, nightly_jobs
 from bot.settings import BotSettings
 from bot.takes import Takes
 from engine.client import EngineClient, EngineError
-from storage import Store, Take
+from storage import OpenAnswer, Store, Take
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Composer(discord.Client):
         self.listening = Listening(store, engine)
         self.schedule = Schedule(store, settings, nightly_jobs(store, settings, self.compare_ratings))
         self._left: Sequence[Take] = ()
+        self._left_answers: Sequence[OpenAnswer] = ()
         self._getting_ready = asyncio.Lock()
         self._at_ready: set[asyncio.Task[object]] = set()
         for command in COMMANDS:
@@ -78,6 +80,7 @@ class Composer(discord.Client):
         All commands are put in one request, always: Discord compares them itself, and a list that was changed elsewhere comes right.
         """
         self._left = await self.store.takes.unfinished()
+        self._left_answers = await self.store.answers.left()
         self.add_dynamic_items(TakeButton, CratePage)
         await self.tree.sync()
 
@@ -92,6 +95,8 @@ class Composer(discord.Client):
             left, self._left = self._left, ()
             if left:
                 await self.takes.recover(left)
+            left_answers, self._left_answers = self._left_answers, ()
+            await end_what_was_left(self, self.store, left_answers)
             await self._say_if_engine_is_down()
             self.listening.catch_up()
             await self.schedule.start()

@@ -69,7 +69,8 @@ def _engine_words(error: EngineError) -> str | None:
         "queue_full": f"The engine's queue is full. Try again {_in_about(error.retry_after_s)}.",
         "not_ready": f"The engine is still loading its model. Try again {_in_about(error.retry_after_s)}.",
         "unauthorized": "The engine refused this bot's token. Whoever runs it must set the same `ENGINE_TOKEN` for both.",
-        "unknown_checkpoint": f"{sentence(error.message)} Leave `checkpoint` out for the usual one, or pick one of those suggested.",
+        # Its own words list what it has, and some of that is other servers'.
+        "unknown_checkpoint": "The engine can't use that checkpoint. Leave `checkpoint` out for the usual one, or pick a suggestion.",
         "unknown_track": "The engine has forgotten this track. Try again and it will be sent anew.",
         "cancelled": "The engine cancelled this, as it does when it is shut down. Try again in a minute.",
     }
@@ -113,6 +114,7 @@ async def handle(interaction: Interaction, error: BaseException) -> None:
         log.error("unexpected error in %s", what, exc_info=original)
         words = UNEXPECTED
     await reply(interaction, words)
+    await interaction.client.store.answers.ended(interaction.id)
 
 
 @asynccontextmanager

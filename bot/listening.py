@@ -1,7 +1,8 @@
 """Has the engine listen to the crates' tracks, writes down what it heard, and has it forget what no crate holds any more.
 
-What a restart or an engine that was off has left undone is made up for by ``catch_up``: tracks that nobody has listened to, hashes that
-are to be forgotten. Whatever is compared with a guild's track is of the same guild: the engine is told no other hashes.
+What a restart or an engine that was off has left undone is made up for by ``catch_up``: tracks that nobody has listened to, or only an
+older engine has, and hashes that are to be forgotten. Whatever is compared with a guild's track is of the same guild: the engine is told
+no other hashes.
 Not here: what is said of it (``crate_pages``), commands (``commands/crate``, ``commands/similar``).
 """
 
@@ -78,7 +79,7 @@ class Listening:
             while self._again:
                 self._again = False
                 await self._forget()
-                await self._hear_the_unheard()
+                await self._hear_the_unheard((await self._engine.health()).analysis_version)
         except EngineUnreachable:
             log.info("the engine is away: tracks are listened to when it is back")
         except Exception:
@@ -89,9 +90,9 @@ class Listening:
             await self._engine.forget_track(sha256)
             await self._store.tracks.forgotten(sha256)
 
-    async def _hear_the_unheard(self) -> None:
+    async def _hear_the_unheard(self, version: int) -> None:
         after = 0
-        while unheard := await self._store.tracks.unheard(after=after):
+        while unheard := await self._store.tracks.unheard(after=after, version=version):
             after = unheard[0].id
             try:
                 await self.hear(unheard[0])

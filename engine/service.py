@@ -23,7 +23,19 @@ from typing import ParamSpec, TypeVar
 
 from engine import takes
 from engine.analyses.desk import Analyses
-from engine.api import HEARTBEAT_S, CheckpointInfo, Done, Failed, GenerateRequest, Health, Heartbeat, Progress, Queued, TrackInfo
+from engine.api import (
+    ANALYSIS_VERSION,
+    HEARTBEAT_S,
+    CheckpointInfo,
+    Done,
+    Failed,
+    GenerateRequest,
+    Health,
+    Heartbeat,
+    Progress,
+    Queued,
+    TrackInfo,
+)
 from engine.batcher import Batcher, Job, Sound, Told
 from engine.checkpoints import Catalogue, describe
 from engine.errors import EngineError, event_of
@@ -144,6 +156,7 @@ class Engine:
             queue=load.waiting + load.held,
             running=load.running,
             uptime_s=round(time.monotonic() - self._began, 1),
+            analysis_version=ANALYSIS_VERSION,
             versions=versions,
         )
 

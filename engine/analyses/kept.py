@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.api import ANALYSIS_VERSION
 from engine.tracks import Tracks
 
 EMBEDDING_VERSION = 1
@@ -43,8 +44,6 @@ class Kept:
 
     def is_heard(self, sha256: str) -> bool:
         """Whether ``heard`` has it, at a glance: a crate has hundreds."""
-        from engine.music.analysis import ANALYSIS_VERSION
-
         try:
             with self.path_of_record(sha256).open("rb") as file:
                 begins = b'{"version":%d,' % ANALYSIS_VERSION
@@ -54,8 +53,6 @@ class Kept:
 
     def record(self, sha256: str) -> dict[str, Any] | None:
         """The analysis alone."""
-        from engine.music.analysis import ANALYSIS_VERSION
-
         found = _json(self._tracks.beside(sha256, RECORD))
         return found if found.get("version") == ANALYSIS_VERSION else None
 

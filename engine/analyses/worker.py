@@ -97,7 +97,7 @@ def report(tracks: list[dict[str, Any]], unreadable: list[str]) -> dict[str, Any
         with contextlib.suppress(AnalysisError, OSError, ValueError):  # forgotten just now
             found.append((track, TrackAnalysis.from_record(json.loads(Path(track["path"]).read_bytes()))))
     lines = [line_of(track["sha256"], track["title"], track["artist"], analysis) for track, analysis in found]
-    made = build(lines, fingerprint=lambda number: found[number][1].fingerprint, unreadable=unreadable)
+    made = build(lines, fingerprint=lambda number: found[number][1].fingerprint, unreadable=unreadable, uploaded=True)
     text = made.text.partition("\n\nWhat would help:")[0]  # the advice goes by itself
     return {"text": text, "advice": list(made.advice), "picture": base64.b64encode(made.png).decode("ascii"), "tracks": len(lines)}
 

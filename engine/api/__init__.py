@@ -6,6 +6,7 @@ named by their SHA-256; never a path, a pickle or a Discord object. Not here: HT
 
 from engine.api.base import API_VERSION, ErrorBody, ErrorCode, Payload, Sha256, Wire
 from engine.api.crate import (
+    ANALYSIS_VERSION,
     MAX_CRATE_TRACKS,
     MAX_SIMILAR,
     WORK_ANSWER_S,
@@ -44,6 +45,7 @@ from engine.api.takes import (
 from engine.api.tracks import MAX_TRACK_BYTES, MAX_TRACK_SECONDS, TrackInfo
 
 __all__ = [
+    "ANALYSIS_VERSION",
     "API_VERSION",
     "HEARTBEAT_S",
     "MAX_CRATE_TRACKS",

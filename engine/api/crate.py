@@ -19,6 +19,8 @@ from pydantic import Field
 
 from engine.api.base import Payload, Sha256, Wire
 
+ANALYSIS_VERSION = 1
+"""Of what is heard in a track. Part of every record; one of another version is not read: the track is heard again."""
 WORK_ANSWER_S = 8.0
 """A request for an analysis, a report or a comparison is answered within about so many seconds, done or not."""
 MAX_CRATE_TRACKS = 5000

@@ -145,15 +145,19 @@ def build(
     groups: Groups | None = None,
     unreadable: Sequence[str] = (),
     dataset: DatasetFacts | None = None,
+    uploaded: bool = False,
 ) -> Report:
-    """The report on ``tracks``. ``fingerprint`` of a track by number finds copies; or ``groups``, where they are known already."""
+    """The report on ``tracks``. ``fingerprint`` of a track by number finds copies; or ``groups``, where they are known already.
+
+    ``uploaded``: they came one by one, not from a DJ's software, which advice therefore doesn't send her back to.
+    """
     lines = tuple(tracks)
     groups = groups if groups is not None else group(lines, fingerprint or (lambda _number: None))
-    advice = tuple(_advice(lines, groups, unreadable))
+    advice = tuple(_advice(lines, groups, unreadable, uploaded))
     return Report(name, lines, groups, advice, _text(name, lines, groups, advice, dataset), dataset)
 
 
-def _advice(lines: Sequence[Line], groups: Groups, unreadable: Sequence[str]) -> list[str]:
+def _advice(lines: Sequence[Line], groups: Groups, unreadable: Sequence[str], uploaded: bool) -> list[str]:
     found: list[str] = []
     count, total_s = len(lines), sum(line.duration_s for line in lines)
     distinct = count - len(groups.copies())
@@ -175,7 +179,7 @@ def _advice(lines: Sequence[Line], groups: Groups, unreadable: Sequence[str]) ->
         rest = f", and {len(copies) - _NAMED} more" if len(copies) > _NAMED else ""
         found.append(f"The same recording twice ({'; '.join(pairs)}{rest}): it counts double. Keep the better copy.")
     found += _about_sound(lines)
-    found += _about_tempo(lines)
+    found += _about_tempo(lines, uploaded)
     return found
 
 
@@ -198,14 +202,16 @@ def _about_sound(lines: Sequence[Line]) -> list[str]:
     return found
 
 
-def _about_tempo(lines: Sequence[Line]) -> list[str]:
+def _about_tempo(lines: Sequence[Line], uploaded: bool) -> list[str]:
     found: list[str] = []
     lost = [line for line in lines if line.bpm is None and line.lufs is not None]
     if lost:
-        found.append(f"No beat was found in {_listed(lost)}: cut without bars. Set its grid in rekordbox, and import the stick again.")
+        do = "Take it out unless it is meant to have none." if uploaded else "Set its grid in rekordbox, and import the stick again."
+        found.append(f"No beat was found in {_listed(lost)}: cut without bars. {do}")
     drifting = [line for line in lines if line.bpm is not None and not line.steady]
     if drifting:
-        found.append(f"The tempo of {_listed(drifting)} is not steady: bars may be off. Check the grid in rekordbox, and import again.")
+        do = "A release with a steady tempo is better." if uploaded else "Check the grid in rekordbox, and import again."
+        found.append(f"The tempo of {_listed(drifting)} is not steady: bars may be off. {do}")
     tempos = [line.bpm for line in lines if line.bpm is not None]
     if len(tempos) >= FEWEST_TRACKS:
         middle = float(np.median(tempos))

@@ -5,6 +5,7 @@ Tags are written by shops and by DJ software, with as many spellings as there ar
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.music.words import tidy
+
+log = logging.getLogger(__name__)
 
 LOWEST_BPM, HIGHEST_BPM = 40.0, 300.0
 
@@ -46,7 +49,7 @@ class Tags:
 
 
 def read_tags(path: Path) -> Tags:
-    """Never raises for what is in the file: tags that can't be read are no tags."""
+    """Never raises for what is in the file: tags that can't be read are no tags, and logged."""
     import mutagen
 
     try:
@@ -54,7 +57,8 @@ def read_tags(path: Path) -> Tags:
         if file is None:
             return Tags()
         found = {_plain(key): _text(value) for key, value in (file.tags or {}).items()}
-    except Exception:  # mutagen raises struct.error, IndexError and others on damaged files beside its own
+    except Exception as error:  # mutagen raises struct.error, IndexError and others on damaged files beside its own
+        log.info("tags of %s can't be read (%s): it goes by its name", path.name, type(error).__name__)
         return Tags()
     said = {field: next((found[key] for key in keys if found.get(key)), None) for field, keys in _SPELLINGS.items()}
     return Tags(

@@ -41,6 +41,7 @@ from engine.api import (
     CheckpointInfo,
     Done,
     GenerateRequest,
+    Health,
     MusicalKey,
     Payload,
     Queued,
@@ -266,6 +267,7 @@ class Scripted:
     """What ``/v1/reports`` and ``/v1/similar`` say; a list is said one after the other."""
     asked: list[Any] = field(default_factory=list)
     """Requests for analyses, reports and similar tracks."""
+    analysis_version: int = 1
     forgotten: list[str] = field(default_factory=list)
     gate: asyncio.Event | None = None
     """What an analysis waits for."""
@@ -342,6 +344,19 @@ class Scripted:
     def _info(self, sha256: str) -> web.Response:
         info = TrackInfo(sha256=sha256, duration_s=self.track_seconds, sample_rate=44100, channels=2, codec="mp3", peak_dbfs=-1.0)
         return web.json_response(info.model_dump())
+
+    async def health(self, request: web.Request) -> web.Response:
+        health = Health(
+            ready=True,
+            version="0",
+            checkpoint="pocket",
+            device="cpu",
+            queue=0,
+            running=0,
+            uptime_s=1.0,
+            analysis_version=self.analysis_version,
+        )
+        return web.json_response(health.model_dump())
 
     async def checkpoints(self, request: web.Request) -> web.Response:
         points = [
@@ -420,6 +435,7 @@ async def scripted() -> AsyncIterator[Scripted]:
             web.post("/v1/reports", engine.report),
             web.post("/v1/similar", engine.similar),
             web.get("/v1/checkpoints", engine.checkpoints),
+            web.get("/healthz", engine.health),
         ]
     )
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)

@@ -12,6 +12,7 @@ from bot.commands.crate import find_track
 from bot.refusal import Refusal
 from engine.api import MAX_TRACK_BYTES, Payload, Report, ReportRequest, SameRecording, Working
 from engine.client import EngineError
+from storage import OpenAnswer
 
 
 async def test_attachments_go_in_once_and_each_bad_one_says_why(world: Any, engine_url: str, track: bytes) -> None:
@@ -110,6 +111,31 @@ async def test_what_was_not_listened_to_is_after_a_restart(world: Any, scripted:
 
     await world.until(heard, "listened to")
     assert scripted.tracks == {track.sha256: b"Nacht"}
+    scripted.asked.clear()
+    await world.restart()
+    await world.until(world.bot.listening._catching_up.done, "caught up")
+    assert not scripted.asked, "once is enough"
+    scripted.analysis_version = 2
+    await world.restart()
+    await world.until(lambda: [asked.track for asked in scripted.asked] == [track.sha256], "an engine that hears better listens again")
+
+
+async def test_an_answer_that_a_killed_bot_left_says_so(world: Any, scripted: Any) -> None:
+    backend = world.env.backend
+    for number, text in enumerate(("Listening to 1 of 2", "gone by then")):
+        message = backend.create_message(world.lab.id, backend.bot_user.id, text)
+        await world.store.answers.began(OpenAnswer(number, world.lab.id, message.id))
+    await world.last().delete()
+    await world.restart()
+    await world.until(lambda: "The bot was restarted in the middle of this." in world.text(world.last()), "told")
+    assert len(world.messages()) == 1
+    assert await world.store.answers.left() == []
+
+
+async def test_an_answer_that_ended_leaves_nothing_to_say(world: Any, scripted: Any) -> None:
+    await world.alice.slash(world.lab, "crate add", track=("a.mp3", b"a"))
+    await world.alice.slash(world.lab, "crate report")
+    assert await world.store.answers.left() == []
 
 
 async def test_the_engine_forgets_what_the_last_crate_lets_go(world: Any, scripted: Any) -> None:

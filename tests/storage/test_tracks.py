@@ -131,6 +131,8 @@ async def test_what_was_heard_is_kept_with_its_source_and_goes_with_the_track(st
         assert found is not None and found.heard == HEARD
     assert (await add(store)).heard == HEARD, "added again, it is the same track"
     assert await store.tracks.unheard() == []
+    assert await store.tracks.unheard(version=1) == []
+    assert [old.id for old in await store.tracks.unheard(version=2)] == [track.id], "an engine that hears better hears it again"
     beatless = Heard(version=2)
     assert await store.tracks.keep_heard(1, track.id, beatless)
     assert (await store.tracks.list(1))[0].heard == beatless

@@ -14,7 +14,7 @@
 Not here: decoding (engine/music/audio.py), what a crate does with all this (engine/crate).
 """
 
-from engine.music.analysis.analyse import analyse
+from engine.music.analysis.analyse import analyse, find_grid_and_key
 from engine.music.analysis.facts import ANALYSIS_VERSION, AnalysisError, Fingerprint, Grid, Hints, Section, TrackAnalysis
 from engine.music.analysis.fingerprint import SAME, same_recording
 from engine.music.analysis.keys import Key, compatible, parse_key
@@ -31,6 +31,7 @@ __all__ = [
     "TrackAnalysis",
     "analyse",
     "compatible",
+    "find_grid_and_key",
     "parse_key",
     "same_recording",
 ]

@@ -9,6 +9,7 @@ from engine.music.analysis.bars import find_bars
 from engine.music.analysis.facts import ANALYSIS_VERSION, Grid, Hints, TrackAnalysis, first_downbeat
 from engine.music.analysis.features import Features, extract
 from engine.music.analysis.fingerprint import take_fingerprint
+from engine.music.analysis.keys import Key
 from engine.music.analysis.levels import ENERGY_S, measure_levels
 from engine.music.analysis.sections import find_sections
 from engine.music.analysis.tempo import find_onsets, find_pulse
@@ -41,6 +42,12 @@ def analyse(audio: Audio, hints: Hints = _NO_HINTS) -> TrackAnalysis:
         sections=find_sections(features, onsets, grid, levels.energy, ENERGY_S),
         fingerprint=take_fingerprint(features),
     )
+
+
+def find_grid_and_key(audio: Audio) -> tuple[Grid | None, Key | None]:
+    """Of ``analyse`` only these two, for who waits for them: no levels, sections or fingerprint."""
+    features = extract(audio)
+    return find_grid(features, find_onsets(features)), find_key(features)
 
 
 def find_grid(features: Features, onsets: NDArray[np.float32], hint_bpm: float | None = None, source: str = "hint") -> Grid | None:

@@ -18,10 +18,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.api import ANALYSIS_VERSION
 from engine.music.analysis.keys import Key
-
-ANALYSIS_VERSION = 1
-"""Part of every record. A record of another version is not read: analyse again."""
 
 SectionKind = Literal["intro", "main", "build", "breakdown", "drop", "outro"]
 
