@@ -12,6 +12,7 @@ from typing import NoReturn
 from engine.cli.analyse_arguments import ANALYSE, add_analyse
 from engine.cli.crate_arguments import CRATE, add_crate
 from engine.cli.evaluate_arguments import EVALUATE, add_evaluate
+from engine.cli.experiment_arguments import EXPERIMENT, add_experiment
 from engine.cli.finetune_arguments import FINETUNE, add_finetune
 
 TOP = """\
@@ -137,6 +138,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
     add_evaluate(command("evaluate", "how near clips are to real tracks", EVALUATE), _evaluate)
 
+    add_experiment(command("experiment", "does a finetune beat its base? the whole comparison", EXPERIMENT), _experiment)
+
     add_analyse(command("analyse", "tempo, bars, key and sections of tracks", ANALYSE), _analyse)
 
     command("bench", "speed beside transformers and audiocraft ('bench --help')", "See: python -m engine bench --help")
@@ -220,6 +223,12 @@ def _finetune(arguments: argparse.Namespace) -> int:
     from engine.cli.finetune import finetune
 
     return finetune(arguments)
+
+
+def _experiment(arguments: argparse.Namespace) -> int:
+    from engine.cli.experiment import experiment
+
+    return experiment(arguments)
 
 
 def _crate(arguments: argparse.Namespace) -> int:

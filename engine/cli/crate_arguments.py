@@ -54,7 +54,7 @@ examples:
 
 bars        crops up to the checkpoint's window from the whole track, on bar lines, where the music is; whole tracks are held out,
             remixes and copies with them; captions vary; loudness matched
-alice-2023  WAV, segments of 10 s from each track's first 20 s, one caption, nothing held out
+alice-2023  WAV, two segments of 10 s (or --segment-seconds) from each track's beginning, one caption, nothing held out
 
 Interrupted, it goes on where it was; a second time it only reads.
 """

@@ -41,7 +41,10 @@ _OURS = re.compile(r"[0-9a-f]{12}-[0-9a-f]{12}\.(flac|wav|npy)")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """token: the word that asks for this DJ. tags: her own, for every caption. segment_s: None is the model's window (10 s in 2023)."""
+    """token: the word that asks for this DJ. tags: her own, for every caption.
+
+    segment_s: None is the model's window, and 10 s in 2023, whose two segments a track it shortens alike: for a model with a short window.
+    """
 
     token: str
     preset: Preset = "bars"
@@ -160,7 +163,7 @@ def _plan(track: CrateTrack, number: int, finding: Finding | None, target: Targe
     if options.preset == "alice-2023":
         length_s = options.segment_s or SEGMENT_2023_S
         limits = Limits(target.window_samples, hop, target.sample_rate)
-        crops = windows.first_seconds(analysis.duration_s, limits, segment_s=length_s, first_s=FIRST_S)
+        crops = windows.first_seconds(analysis.duration_s, limits, segment_s=length_s, first_s=FIRST_S * length_s / SEGMENT_2023_S)
         return _Plan(track, number, crops, (None,) * len(crops), 0.0)
     window = target.window_samples if options.segment_s is None else round(options.segment_s * target.sample_rate / hop) * hop
     limits = Limits(min(window, target.window_samples), hop, target.sample_rate)

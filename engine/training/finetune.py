@@ -297,13 +297,20 @@ class Finetune:
 
     def _validate(self) -> Tensor:
         """Held-out nats by codebook ``[K]`` of the averaged weights."""
+        with self.averaged():
+            return held_out_nats(self.model.lm, self.model.conditioner, self.held_out)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights in place of the last ones, without dropout: what is validated and kept."""
         with self._weights(self.average):
             if self.adapter:
                 self.adapter.train(False)
-            found = held_out_nats(self.model.lm, self.model.conditioner, self.held_out)
-            if self.adapter:
-                self.adapter.train()
-        return found
+            try:
+                yield
+            finally:
+                if self.adapter:
+                    self.adapter.train()
 
     @contextmanager
     def _weights(self, other: Sequence[Tensor]) -> Iterator[None]:
