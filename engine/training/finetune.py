@@ -31,6 +31,7 @@ from engine.musicgen.generate import MusicGen
 from engine.musicgen.model import LanguageModel
 from engine.training.adapters import Adapter, attach
 from engine.training.figures import Figures, Log
+from engine.training.lean import lean
 from engine.training.losses import collate, cross_entropy, held_out_nats, kl_to_base
 from engine.training.memory import checkpointed
 from engine.training.recipes import Recipe
@@ -280,7 +281,7 @@ class Finetune:
 
     def _prepared(self, rows: Rows) -> tuple[LanguageModel, Any]:
         lm = self.model.lm
-        return checkpointed(lm) if self.recipe.checkpointing else lm, collate(rows, lm, self.model.conditioner)
+        return checkpointed(lm) if self.recipe.checkpointing else lean(lm), collate(rows, lm, self.model.conditioner)
 
     @contextmanager
     def _base(self) -> Iterator[LanguageModel]:

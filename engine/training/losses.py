@@ -17,6 +17,7 @@ from torch import Tensor
 from engine.musicgen.conditioning import Conditioner
 from engine.musicgen.delay import apply_delay, sequence_length
 from engine.musicgen.model import LanguageModel
+from engine.training.lean import codebook_nats
 from engine.training.segments import Rows
 
 
@@ -54,11 +55,9 @@ def collate(rows: Rows, lm: LanguageModel, conditioner: Conditioner) -> Batch:
 
 def cross_entropy(lm: LanguageModel, batch: Batch) -> Tensor:
     """Nats of each segment's codes by codebook ``[B, K]``."""
-    logits = lm(batch.heard, batch.states, batch.mask).float()  # (B, K, S − 1, card)
-    targets, pad = batch.targets, lm.pad
-    nats = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), ignore_index=pad, reduction="none").view(targets.shape)
-    real = targets != pad  # (B, K, S − 1)
-    return nats.sum(-1) / real.sum(-1).clamp(min=1)
+    states = lm.states(batch.heard, lm.attend_to(batch.states, batch.mask), None, 0)  # (B, S − 1, C)
+    nats = codebook_nats(lm, states, batch.targets)  # (B, K, S − 1), 0 where nothing is to be said
+    return nats.sum(-1) / (batch.targets != lm.pad).sum(-1).clamp(min=1)
 
 
 def kl_to_base(lm: LanguageModel, batch: Batch, base: AbstractContextManager[LanguageModel]) -> Tensor:
