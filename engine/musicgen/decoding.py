@@ -7,8 +7,9 @@
     take (guidance 1)   row ── text
     take that joins     row ── text ── a piece of its prompt, until all of it is heard
 
-A row's caches are reserved once and pass from take to take. A prompt's keys and values are made once and kept; no text has none: without
-biases it adds exactly zero, so rows without text skip that attention altogether. Not here: the take itself (``generate``).
+A row's caches are reserved once and pass from take to take. A prompt's keys and values are made once for each adapter and strength, and
+kept; no text has none: without biases it adds exactly zero, so rows without text skip that attention altogether. Takes on different
+adapters of one model go through the same pass (``adapter``). Not here: the take itself (``generate``).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from engine.musicgen.adapter import Adapter, Dial
 from engine.musicgen.kernel.build import NoKernel
 from engine.musicgen.kernel.native import NativeModel, Precision
 from engine.musicgen.model import LanguageModel
@@ -69,7 +71,7 @@ class Decoding:
             log.log(level, "decoding with torch in %s, not with the kernel: %s", self.model.precision, error)
         self._free: list[Any] = []
         self._made = 0
-        self._texts: OrderedDict[str, Any] = OrderedDict()
+        self._texts: OrderedDict[tuple[str, str, float], Any] = OrderedDict()
         self._lock = threading.RLock()  # a take that is collected gives its rows back at any moment, also in here
 
     @property
@@ -100,15 +102,20 @@ class Decoding:
         with self._lock:
             self._free.extend(rows)
 
-    def text(self, prompt: str, states: Tensor) -> Any:
-        """Keys and values of a prompt whose states are ``(L, C)``."""
+    def adapter(self, adapter: Adapter) -> Any:
+        """Packed for this model: what a ``Dial`` of its takes holds. Takes a while; any thread may do it."""
+        return self.model.adapter(adapter)
+
+    def text(self, prompt: str, states: Tensor, dial: Dial | None = None) -> Any:
+        """Keys and values of a prompt whose states are ``(L, C)``, as heard through an adapter."""
+        key = (prompt, "", 0.0) if dial is None else (prompt, str(dial.adapter.sha256), dial.strength)
         with self._lock:
-            if (found := self._texts.get(prompt)) is not None:
-                self._texts.move_to_end(prompt)
+            if (found := self._texts.get(key)) is not None:
+                self._texts.move_to_end(key)
                 return found
-        made = self.model.text(states)
+        made = self.model.text(states, dial)
         with self._lock:
-            self._texts[prompt] = made
+            self._texts[key] = made
             if len(self._texts) > _TEXTS:
                 self._texts.popitem(last=False)
         return made
@@ -122,6 +129,8 @@ class Stepping(Protocol):
     generator: torch.Generator
     texts: Sequence[Any]
     """What each of its rows attends to; None is no text."""
+    dial: Dial | None
+    """The adapter that all its rows play through."""
     heard: int
     """Steps that are in its rows."""
 
@@ -150,9 +159,10 @@ def advance(takes: Sequence[Stepping]) -> None:
     positions: list[int] = []
     rows: list[Any] = []
     texts: list[Any] = []
+    dials: list[Dial | None] = []
     outs: list[int] = []
     moved: list[tuple[Stepping, int, int]] = []  # take, steps heard, its first logits or −1
-    for take in sorted(takes, key=lambda take: take.pending > 1):
+    for take in sorted(takes, key=_order):
         assert take.decoding is decoding and not take.done
         its_rows, start = take.rows(), take.heard
         steps = min(take.pending, piece)
@@ -166,9 +176,11 @@ def advance(takes: Sequence[Stepping]) -> None:
             positions.extend(range(start, start + steps))
             rows.extend([row] * steps)
             texts.extend([text] * steps)
+            dials.extend([take.dial] * steps)
             if decides:
                 outs.append(len(positions) - 1)
-    logits = model.run(torch.cat(codes), positions, rows, texts, outs)  # (outs, K, card)
+    adapted = any(dial is not None for dial in dials)
+    logits = model.run(torch.cat(codes), positions, rows, texts, outs, dials=dials if adapted else None)  # (outs, K, card)
     for take, steps, first in moved:
         take.heard += steps
         if first >= 0:
@@ -176,3 +188,9 @@ def advance(takes: Sequence[Stepping]) -> None:
             if len(take.texts) == 2:
                 own = guide(own, take.sampling.guidance_scale)  # (1, K, card)
             take.decide(sample(own[0], take.sampling, take.generator))  # (K)
+
+
+def _order(take: Stepping) -> tuple[bool, int]:
+    """Prompts last, first come first served. Takes on one adapter side by side, so that its weights are read once for several rows."""
+    prompt = take.pending > 1
+    return prompt, 0 if prompt or take.dial is None else id(take.dial.adapter)

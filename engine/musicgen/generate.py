@@ -25,6 +25,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from engine.musicgen.adapter import Dial
 from engine.musicgen.codec import Codec
 from engine.musicgen.conditioning import Conditioner
 from engine.musicgen.decoding import Decoding, advance
@@ -127,6 +128,11 @@ class MusicGen:
         """For people: 'int8, native kernel'."""
         return f"{self.decoding.precision}, {self.decoding.kernel}" + (" kernel" if self.decoding.kernel == "native" else "")
 
+    @property
+    def batch(self) -> object:
+        """Takes on models with the same one may be advanced together."""
+        return self.decoding
+
     def advance(self, takes: Sequence[TakeDecoder]) -> None:
         """One step of each take, all together. What a take becomes does not depend on the others."""
         advance(takes)
@@ -140,12 +146,13 @@ class MusicGen:
         sampling: SamplingOptions,
         seed: int,
         prompt_audio: Tensor | None = None,
+        dial: Dial | None = None,
     ) -> TakeDecoder:
         """Begin a take of ``frames`` new frames.
 
         ``prompt`` None is unconditional. ``prompt_audio [C, N]`` at ``sample_rate`` is continued from its last sample on; of
         one longer than the model hears, the end is used. ``seed`` decides every draw: the same seed gives the same codes,
-        whatever other takes do meanwhile.
+        whatever other takes do meanwhile. ``dial``: through an adapter (``adapted.Adapted.start`` makes it).
 
         Raises ValueError where the length, the channels or the prompt's audio can't be.
         """
@@ -157,19 +164,20 @@ class MusicGen:
         return TakeDecoder(
             self.decoding,
             self.codec,
-            self._texts(prompt, sampling.guidance_scale),
+            self._texts(prompt, sampling.guidance_scale, dial),
             prompt_codes=prompt_codes,
             frames=frames,
             window_frames=self.window_frames,
             sampling=sampling,
             generator=torch.Generator(self.device).manual_seed(seed),
+            dial=dial,
         )
 
-    def _texts(self, prompt: str | None, guidance_scale: float) -> list[Any]:
+    def _texts(self, prompt: str | None, guidance_scale: float, dial: Dial | None) -> list[Any]:
         """What each row of a take attends to: the text and nothing; one row where guidance changes nothing."""
         if prompt is None or not prompt.strip():
             return [None]
-        text = self.decoding.text(prompt, self.conditioner([prompt]).states[0])
+        text = self.decoding.text(prompt, self.conditioner([prompt]).states[0], dial)
         return [text] if guidance_scale == 1 else [text, None]
 
 
@@ -214,11 +222,13 @@ class TakeDecoder:
         window_frames: int,
         sampling: SamplingOptions,
         generator: torch.Generator,
+        dial: Dial | None = None,
     ) -> None:
         self.of_frames = frames
         """New frames to decide."""
         self.decoding = decoding
         self.texts = texts
+        self.dial = dial
         self.sampling = sampling
         self.generator = generator
         self.heard = 0

@@ -11,14 +11,16 @@ PEFT's for transformers' ``MusicgenForConditionalGeneration``, and PEFT's loads 
     self_attention.qkv     ─▶  …layers.0.self_attn.{q,k,v}_proj.lora_{A,B}.weight
     up                     ─▶  …layers.0.fc1.lora_{A,B}.weight
 
-Not here: training them (``finetune``), checkpoints as such (``engine.musicgen.checkpoint``).
+Not here: training them (``finetune``), checkpoints as such (``engine.musicgen.checkpoint``), takes that hear them
+(``engine.musicgen.adapter``).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engine.files import write_atomically, write_json
+from engine.musicgen import adapter as served
 from engine.musicgen.model import LanguageModel
 
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -161,14 +164,10 @@ class Adapter:
     @torch.no_grad()
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """The inverse of ``state``. Raises AdapterError for what is missing, of another size, or unknown."""
-        wanted = {name: tensor.shape for name, tensor in self.state().items()}
-        if missing := sorted(wanted.keys() - tensors.keys()):
-            raise AdapterError(f"the adapter lacks {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""))
-        if unknown := sorted(tensors.keys() - wanted.keys()):
-            raise AdapterError(f"the adapter has {unknown[0]}, for which the model has no place: it was trained on another kind of model")
-        for name, shape in wanted.items():
-            if tensors[name].shape != shape:
-                raise AdapterError(f"{name} is {list(tensors[name].shape)} where the model needs {list(shape)}: it fits another model")
+        _require_fit(
+            {name: list(tensor.shape) for name, tensor in tensors.items()},
+            {name: list(tensor.shape) for name, tensor in self.state().items()},
+        )
         for name, layer in self.layers.items():
             for part, a, b in zip(_on_disk(name), layer.lora_A.chunk(layer.parts), layer.lora_B, strict=True):
                 a.copy_(tensors[f"{part}.lora_A.weight"])
@@ -212,7 +211,8 @@ def read_facts(folder: Path) -> AdapterFacts:
     """Raises AdapterError where the folder holds no adapter of this kind."""
     try:
         config: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("bias", "none") != "none":
+        odd = [config.get(name) for name in ("use_dora", "use_rslora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "lora_bias")]
+        if config.get("peft_type") != "LORA" or any(odd) or config.get("bias", "none") != "none":
             raise AdapterError(
                 f"{folder} holds a {config.get('peft_type')} adapter of a kind that can't be used here: plain LoRA is needed"
             )
@@ -228,11 +228,7 @@ def read_facts(folder: Path) -> AdapterFacts:
 
 def load(lm: LanguageModel, folder: Path, *, base_sha256: str | None = None) -> Adapter:
     """Attach the adapter of ``folder``. Raises AdapterError; ``base_sha256``, where given, must be the one that it was trained on."""
-    facts = read_facts(folder)
-    if base_sha256 and facts.base_sha256 and base_sha256 != facts.base_sha256:
-        raise AdapterError(
-            f"{folder.name} was trained on {facts.base} ({facts.base_sha256[:12]}…), and this is another model ({base_sha256[:12]}…)"
-        )
+    facts = _facts_for(folder, base_sha256)
     try:
         with safe_open(folder / WEIGHTS_FILE, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
@@ -246,6 +242,58 @@ def load(lm: LanguageModel, folder: Path, *, base_sha256: str | None = None) -> 
         raise
     adapter.train(False)
     return adapter
+
+
+def read(lm: LanguageModel, folder: Path, *, base_sha256: str | None = None) -> served.Adapter:
+    """The adapter of ``folder``, to be heard beside ``lm``, which stays as it is. Raises AdapterError as ``load`` does."""
+    facts = _facts_for(folder, base_sha256)
+    rank, scale = facts.shape.rank, facts.shape.alpha / facts.shape.rank
+    targets = dict(_targets(lm))
+    wanted: dict[str, list[int]] = {}
+    for name, base in targets.items():
+        parts = _on_disk(name)
+        for part in parts:
+            wanted[f"{part}.lora_A.weight"] = [rank, base.in_features]
+            wanted[f"{part}.lora_B.weight"] = [base.out_features // len(parts), rank]
+    layers: list[dict[str, served.LowRank]] = [{} for _ in lm.layers]
+    try:
+        with safe_open(folder / WEIGHTS_FILE, "pt") as file:
+            names = file.keys()
+            _require_fit({name: file.get_slice(name).get_shape() for name in names}, wanted)
+            for name in targets:
+                a = torch.cat([file.get_tensor(f"{part}.lora_A.weight").float() for part in _on_disk(name)])
+                b = torch.stack([file.get_tensor(f"{part}.lora_B.weight").float() * scale for part in _on_disk(name)])
+                if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
+                    raise AdapterError(f"{name} holds numbers that are none: train the adapter again")
+                layers[int(name.split(".", 2)[1])][_in_layer(name)] = served.LowRank(a, b)
+        with (folder / WEIGHTS_FILE).open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, SafetensorError) as error:
+        raise AdapterError(f"{folder / WEIGHTS_FILE} can't be read: copy the adapter again") from error
+    try:
+        return served.Adapter(layers, sha256=sha256)
+    except ValueError as error:
+        raise AdapterError(str(error)) from error
+
+
+def _facts_for(folder: Path, base_sha256: str | None) -> AdapterFacts:
+    facts = read_facts(folder)
+    if base_sha256 and facts.base_sha256 and base_sha256 != facts.base_sha256:
+        raise AdapterError(
+            f"{folder.name} was trained on {facts.base} ({facts.base_sha256[:12]}…), and this is another model ({base_sha256[:12]}…)"
+        )
+    return facts
+
+
+def _require_fit(found: Mapping[str, list[int]], wanted: Mapping[str, list[int]]) -> None:
+    """Shapes by name, in PEFT's names. Raises AdapterError for what is missing, unknown or of another size."""
+    if missing := sorted(wanted.keys() - found.keys()):
+        raise AdapterError(f"the adapter lacks {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""))
+    if unknown := sorted(found.keys() - wanted.keys()):
+        raise AdapterError(f"the adapter has {unknown[0]}, for which the model has no place: it was trained on another kind of model")
+    for name, shape in wanted.items():
+        if found[name] != shape:
+            raise AdapterError(f"{name} is {found[name]} where the model needs {shape}: it fits another model")
 
 
 def _targets(lm: LanguageModel) -> Iterator[tuple[str, nn.Linear]]:

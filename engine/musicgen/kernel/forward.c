@@ -3,6 +3,7 @@
  * A token is one step of one row: a take that decodes has one (two with guidance), a prompt that is being heard has many. Each token knows its
  * row of the cache, its position, and the text that it attends to. Python owns all memory; nothing is allocated here.
  */
+#include "adapter.h"
 #include "attention.h"
 #include "linear.h"
 #include "numbers.h"
@@ -56,9 +57,13 @@ typedef struct {
     float* logits;             /* (outs, K × card) */
     Part* parts;               /* room for PARTS_OF_A_LAYER × layers + 4, zero before each call */
     Spent* spent;              /* (KINDS), or 0 where nobody asks what a step costs */
+    const Adapter* const* adapters; /* (tokens): 0 where there is none; 0 itself where nobody has one */
+    const float* strengths;    /* (tokens), of the adapters */
+    float* hidden;             /* (MOST_ROWS, hidden_width) */
+    int64_t hidden_width;
 } Step;
 
-#define PARTS_OF_A_LAYER 16
+#define PARTS_OF_A_LAYER 22
 
 /* Of parts, in the order of native.py's names. */
 enum { EMBED, NORM, QUANTISE, ATTEND, ATTEND_TEXT, QKV, SELF_OUT, QUERY, TEXT_OUT, UP, DOWN, LOGITS, KINDS };
@@ -92,6 +97,12 @@ static void prepare(const Model* m, const float* x, int rows, int width, Walk* w
     wait_for(walk, rows, QUANTISE);
 }
 
+static Adapting adapting_rows(const Step* s, const int32_t* tokens, int rows, Group* groups) {
+    int count = s->adapters ? group_rows(s->adapters, tokens, rows, groups) : 0;
+    return (Adapting){.adapters = s->adapters, .strengths = s->strengths, .tokens = tokens, .groups = groups, .groups_count = count,
+                      .hidden = s->hidden, .stride = (int)s->hidden_width};
+}
+
 static void work(void* what, int thread, int threads) {
     const Step* s = what;
     const Model* m = s->model;
@@ -102,6 +113,8 @@ static void work(void* what, int thread, int threads) {
     int with_text = 0;
     for (int t = 0; t < T; t++)
         if (s->texts[t]) told[with_text++] = t;
+    Group groups[MOST_ROWS], told_groups[MOST_ROWS];
+    Adapting every = adapting_rows(s, 0, T, groups), of_told = adapting_rows(s, told, with_text, told_groups);
 
     PIECES(t, walk, T) {
         float* row = m->x + (size_t)t * C;
@@ -119,7 +132,7 @@ static void work(void* what, int thread, int threads) {
         const Layer* layer = m->layer + l;
 
         normalise(m, layer->self_norm, m->x, 0, T, walk);
-        linear(&layer->qkv, m->precision, rows_of(m, m->normed), T, m->wide, 3 * C, 0, STORE, walk, QKV);
+        linear(&layer->qkv, m->precision, rows_of(m, m->normed), T, m->wide, 3 * C, 0, STORE, walk, QKV, on(&every, l, ON_QKV));
         PIECES(h, walk, H) {
             for (int t = 0; t < T; t++) { /* all of a chunk first: a token hears those before it in the same chunk */
                 const float* qkv = m->wide + (size_t)t * 3 * C + h * D;
@@ -131,11 +144,13 @@ static void work(void* what, int thread, int threads) {
         }
         wait_for(walk, H, ATTEND);
         prepare(m, m->attended, T, C, walk);
-        linear(&layer->self_out, m->precision, rows_of(m, m->attended), T, m->x, C, 0, ADD, walk, SELF_OUT);
+        linear(&layer->self_out, m->precision, rows_of(m, m->attended), T, m->x, C, 0, ADD, walk, SELF_OUT,
+               on(&every, l, ON_SELF_OUT));
 
         if (with_text) {
             normalise(m, layer->text_norm, m->x, told, with_text, walk);
-            linear(&layer->query, m->precision, rows_of(m, m->normed), with_text, m->wide, C, 0, STORE, walk, QUERY);
+            linear(&layer->query, m->precision, rows_of(m, m->normed), with_text, m->wide, C, 0, STORE, walk, QUERY,
+                   on(&of_told, l, ON_QUERY));
             PIECES(h, walk, H)
                 for (int i = 0; i < with_text; i++) {
                     const Memory* text = s->texts[told[i]];
@@ -144,18 +159,20 @@ static void work(void* what, int thread, int threads) {
                 }
             wait_for(walk, H, ATTEND_TEXT);
             prepare(m, m->attended, with_text, C, walk);
-            linear(&layer->text_out, m->precision, rows_of(m, m->attended), with_text, m->x, C, told, ADD, walk, TEXT_OUT);
+            linear(&layer->text_out, m->precision, rows_of(m, m->attended), with_text, m->x, C, told, ADD, walk, TEXT_OUT,
+                   on(&of_told, l, ON_TEXT_OUT));
         }
 
         normalise(m, layer->ffn_norm, m->x, 0, T, walk);
-        linear(&layer->up, m->precision, rows_of(m, m->normed), T, m->wide, F, 0, m->activation, walk, UP);
+        linear(&layer->up, m->precision, rows_of(m, m->normed), T, m->wide, F, 0, m->activation, walk, UP, on(&every, l, ON_UP));
         prepare(m, m->wide, T, F, walk);
-        linear(&layer->down, m->precision, rows_of(m, m->wide), T, m->x, C, 0, ADD, walk, DOWN);
+        linear(&layer->down, m->precision, rows_of(m, m->wide), T, m->x, C, 0, ADD, walk, DOWN, on(&every, l, ON_DOWN));
     }
 
     if (s->outs) {
         normalise(m, m->norm, m->x, s->out_tokens, s->outs, walk);
-        linear(&m->logits, m->precision, rows_of(m, m->normed), s->outs, s->logits, m->codebooks * m->card, 0, STORE, walk, LOGITS);
+        linear(&m->logits, m->precision, rows_of(m, m->normed), s->outs, s->logits, m->codebooks * m->card, 0, STORE, walk, LOGITS,
+               0);
     }
 }
 

@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include "adapter.h"
 #include "numbers.h"
 #include "pool.h"
 
@@ -25,7 +26,6 @@
 #define MOST_ROWS 256 /* of one call */
 
 enum { FP32, BF16, INT8 };
-enum { STORE, ADD, GELU, RELU };
 
 typedef struct {
     const void* weights;
@@ -167,14 +167,17 @@ static void multiply(const Linear* L, int precision, int tile, Rows in, int M, S
     }
 }
 
-/* y (M, outputs), tile by tile. to: for each row the row of y that it goes to, 0 where that is the same. */
-static void linear(const Linear* L, int precision, Rows in, int M, float* y, int stride, const int32_t* to, int how, Walk* walk, int kind) {
+/* y (M, outputs), tile by tile. to: for each row the row of y that it goes to, 0 where that is the same. adapting: 0 where no row has one. */
+static void linear(const Linear* L, int precision, Rows in, int M, float* y, int stride, const int32_t* to, int how, Walk* walk, int kind,
+                   Adapting* adapting) {
     int tiles = (L->outputs + TILE - 1) / TILE;
     _Alignas(64) Sums sums;
+    if (adapting) hide(adapting, in.x, L->inputs, walk);
     PIECES(tile, walk, tiles) {
         multiply(L, precision, tile, in, M, &sums);
         for (int r = 0; r < M; r++) {
             float* row = y + (size_t)(to ? to[r] : r) * stride + TILE * tile;
+            int plain = !adapting || !adapter_of(adapting, r); /* else it is activated later */
             for (int n = 0; n < TILE && TILE * tile + n < L->outputs; n += LANES) {
                 v16 value;
                 if (precision == INT8) {
@@ -186,9 +189,13 @@ static void linear(const Linear* L, int precision, Rows in, int M, float* y, int
                     value = load(sums.f[r] + n);
                 }
                 if (how == ADD) value = value + load(row + n);
-                if (how == GELU) value = gelu(value);
-                if (how == RELU) value = larger(value, all(0.0f));
+                if (how == GELU && plain) value = gelu(value);
+                if (how == RELU && plain) value = larger(value, all(0.0f));
                 store(row + n, value);
+            }
+            if (!plain) {
+                int left = L->outputs - TILE * tile;
+                add_hidden(adapting, r, TILE * tile, left < TILE ? left : TILE, L->outputs, row, how);
             }
         }
     }

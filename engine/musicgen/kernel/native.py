@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.musicgen.adapter import MOST_RANK, Adapter, Dial
 from engine.musicgen.kernel.build import NoKernel, library
+from engine.musicgen.kernel.low_rank import PackedAdapter
 from engine.musicgen.model import LanguageModel
 
 Precision = Literal["fp32", "bf16", "int8"]
@@ -78,6 +80,8 @@ class _Step(ctypes.Structure):
         ("tokens", _Int),
         ("outs", _Int),
         *((name, _Pointer) for name in ("codes", "positions", "rows", "texts", "out_tokens", "logits", "parts", "spent")),
+        *((name, _Pointer) for name in ("adapters", "strengths", "hidden")),
+        ("hidden_width", ctypes.c_int64),
     )
 
 
@@ -161,22 +165,36 @@ class NativeModel:
         return Memory(self, self.capacity)
 
     @torch.inference_mode()
-    def text(self, states: Tensor) -> Memory:
-        """Text states ``(L, C)`` -> their keys and values in every layer."""
+    def text(self, states: Tensor, dial: Dial | None = None) -> Memory:
+        """Text states ``(L, C)`` -> their keys and values in every layer, as heard through an adapter."""
         memory = Memory(self, states.shape[0])
         states = states.to(self.lm.dtype)
         for index, layer in enumerate(self.lm.layers):
-            keys, values = layer.text_attention.key_value(states).float().chunk(2, dim=1)  # each (L, C)
-            keys, values = keys.contiguous(), values.contiguous()
+            both = layer.text_attention.key_value(states).float()  # (L, 2 C)
+            if dial is not None:
+                both += dial.strength * dial.adapter.key_values[index].of(states)
+            keys, values = (half.contiguous() for half in both.chunk(2, dim=1))  # each (L, C)
             self._library.memorise(ctypes.addressof(self._model), memory.address, index, keys.data_ptr(), values.data_ptr())
         return memory
 
+    def adapter(self, adapter: Adapter) -> PackedAdapter:
+        """Packed, so that takes may play through it."""
+        return PackedAdapter(adapter, self.precision)
+
     def run(
-        self, codes: Tensor, positions: Sequence[int], rows: Sequence[Memory], texts: Sequence[Memory | None], outs: Sequence[int]
+        self,
+        codes: Tensor,
+        positions: Sequence[int],
+        rows: Sequence[Memory],
+        texts: Sequence[Memory | None],
+        outs: Sequence[int],
+        *,
+        dials: Sequence[Dial | None] | None = None,
     ) -> Tensor:
         """Hear tokens: codes ``(T, K)`` at ``positions`` of ``rows``, under ``texts`` -> logits ``(O, K, card)`` after O tokens.
 
-        Tokens of one row may come in one call, in order. What is returned is overwritten by the next call.
+        Tokens of one row may come in one call, in order. ``dials``: the adapter of each token, None where nobody has one. What is returned
+        is overwritten by the next call.
         """
         count = len(positions)
         assert count == len(rows) == len(texts) == codes.shape[0] <= self.most_tokens
@@ -187,6 +205,10 @@ class NativeModel:
         self._texts[:count] = [0 if text is None else text.address for text in texts]
         self._outs[: len(outs)] = outs
         self._step.tokens, self._step.outs = count, len(outs)
+        self._step.adapters = None if dials is None else self._adapters.ctypes.data
+        if dials is not None:
+            self._adapters[:count] = [0 if dial is None else dial.adapter.address for dial in dials]
+            self._strengths[:count] = [0.0 if dial is None else dial.strength for dial in dials]
         self._library.forward(ctypes.addressof(self._step), torch.get_num_threads())
         return self._logits[: len(outs)]
 
@@ -248,6 +270,13 @@ class NativeModel:
         self._parts = -(-self._address(parts) // 64) * 64
         addresses = (self._positions.ctypes.data, self._rows.ctypes.data, self._texts.ctypes.data, self._outs.ctypes.data)
         self._step = _Step(ctypes.addressof(model), 0, 0, self._codes.data_ptr(), *addresses, self._logits.data_ptr(), self._parts, None)
+        self._adapters, self._strengths = np.zeros(most, np.uintp), np.zeros(most, np.float32)
+        hidden = torch.zeros(most, -(-3 * MOST_RANK // _LANES) * _LANES)  # of qkv, which has three parts
+        self._step.strengths, self._step.hidden, self._step.hidden_width = (
+            self._strengths.ctypes.data,
+            self._address(hidden),
+            hidden.shape[1],
+        )
 
     def _norm(self, norm: torch.nn.LayerNorm) -> _Norm:
         assert norm.eps == 1e-5, "the kernel knows one epsilon"

@@ -74,6 +74,8 @@ INLINE v16 exponential(v16 x) {
     return choose(tiny, all(0.0f), p * power);
 }
 
+enum { STORE, ADD, GELU, RELU }; /* what becomes of a product */
+
 /* x Φ(x), by Abramowitz and Stegun 7.1.26: within 1.5e-7 of the error function. */
 INLINE v16 gelu(v16 x) {
     v16 z = x * 0.70710678118654752f;

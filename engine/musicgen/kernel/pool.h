@@ -95,14 +95,24 @@ INLINE int claim(Walk* walk, int pieces) {
 
 #define PIECES(NUMBER, WALK, PIECES_OF_IT) for (int NUMBER; (NUMBER = claim(WALK, PIECES_OF_IT)) >= 0; (WALK)->did++)
 
+INLINE void wait_until(Part* part, int pieces) {
+    for (int spins = 0; atomic_load_explicit(&part->done, memory_order_acquire) < pieces; spins++)
+        if (spins < SPINS) relax(); else sched_yield(); /* somebody else has the other core */
+}
+
+/* On to the next part, though others may still be at this: what needs its pieces waits for them later. */
+INLINE void leave(Walk* walk) {
+    if (walk->did) atomic_fetch_add_explicit(&walk->part->done, walk->did, memory_order_release);
+    walk->part++;
+    walk->looked = walk->did = 0;
+}
+
 /* Nobody goes on to the next part before all pieces of this are done. */
 INLINE void wait_for(Walk* walk, int pieces, int kind) {
     int64_t begun = walk->spent ? now_ns() : 0;
-    if (walk->did) atomic_fetch_add_explicit(&walk->part->done, walk->did, memory_order_release);
-    for (int spins = 0; atomic_load_explicit(&walk->part->done, memory_order_acquire) < pieces; spins++)
-        if (spins < SPINS) relax(); else sched_yield(); /* somebody else has the other core */
-    walk->part++;
-    walk->looked = walk->did = 0;
+    Part* part = walk->part;
+    leave(walk);
+    wait_until(part, pieces);
     if (walk->spent) {
         Spent* spent = walk->spent + kind;
         int64_t now = now_ns();
