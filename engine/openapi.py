@@ -32,6 +32,19 @@ from engine.api import (
     Working,
 )
 from engine.api.evaluation import EvaluationReport, EvaluationRequest
+from engine.api.finetunes import (
+    FinetuneCancelled,
+    FinetuneDone,
+    FinetuneFailed,
+    FinetuneQueued,
+    FinetuneRequest,
+    FinetuneStatus,
+    Forecast,
+    Judging,
+    MakingClips,
+    Preparing,
+    TrainingProgress,
+)
 
 REFERENCE = "#/components/schemas/"
 
@@ -109,6 +122,48 @@ OPERATIONS = (
         {200: EvaluationReport, 202: Working},
         errors=(401, 404, 413, 422, 503),
         body=EvaluationRequest,
+    ),
+    Operation(
+        "POST",
+        "/v1/finetunes",
+        "Learn a crate: a job that goes on whoever restarts, and ends with a report card. The same id and body again is the same job.",
+        {200: FinetuneStatus},
+        errors=(401, 404, 413, 422, 503),
+        body=FinetuneRequest,
+    ),
+    Operation("GET", "/v1/finetunes/{finetune_id}", "Where a finetune is.", {200: FinetuneStatus}, errors=(401, 404)),
+    Operation(
+        "GET",
+        "/v1/finetunes/{finetune_id}/events",
+        "What a finetune tells, from any number on (?after=n), until its last event. Leaving before that ends nothing.",
+        {200: "A stream of numbered events, one JSON object a line"},
+        errors=(401, 404, 422),
+        events=(
+            FinetuneQueued,
+            Preparing,
+            Forecast,
+            TrainingProgress,
+            MakingClips,
+            Judging,
+            FinetuneDone,
+            FinetuneFailed,
+            FinetuneCancelled,
+            Heartbeat,
+        ),
+    ),
+    Operation(
+        "GET",
+        "/v1/finetunes/{finetune_id}/files/{name}",
+        "A picture or clip that a report card names.",
+        {200: "The bytes of the file"},
+        errors=(401, 404),
+    ),
+    Operation(
+        "DELETE",
+        "/v1/finetunes/{finetune_id}",
+        "Cancel a finetune; forget one that is over, but not its checkpoint.",
+        {204: "It is cancelled, or forgotten"},
+        errors=(401, 404),
     ),
     Operation("GET", "/v1/checkpoints", "Which checkpoints can be asked for; the default is first.", {200: Checkpoints}, errors=(401,)),
     Operation(

@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,6 +37,7 @@ from engine.api import (
     Working,
 )
 from engine.api.evaluation import EvaluationRequest
+from engine.api.finetunes import FinetuneRequest
 from engine.errors import HTTP_STATUS, EngineError, body_of
 from engine.openapi import document
 from engine.service import Engine, Take
@@ -83,6 +84,11 @@ def create_app(settings: EngineSettings | None = None, on_failure: Callable[[Eng
         Route("/v1/reports", _post_report, methods=["POST"]),
         Route("/v1/similar", _post_similar, methods=["POST"]),
         Route("/v1/evaluations", _post_evaluation, methods=["POST"]),
+        Route("/v1/finetunes", _post_finetune, methods=["POST"]),
+        Route("/v1/finetunes/{finetune_id}", _get_finetune, methods=["GET"]),
+        Route("/v1/finetunes/{finetune_id}", _delete_finetune, methods=["DELETE"]),
+        Route("/v1/finetunes/{finetune_id}/events", _get_finetune_events, methods=["GET"]),
+        Route("/v1/finetunes/{finetune_id}/files/{name}", _get_finetune_file, methods=["GET"]),
         Route("/v1/checkpoints", _get_checkpoints, methods=["GET"]),
         Route("/v1/checkpoints/{checkpoint_id}", _delete_checkpoint, methods=["DELETE"]),
         Route("/healthz", _get_health, methods=["GET"]),
@@ -154,6 +160,33 @@ async def _post_similar(request: Request) -> Response:
 
 async def _post_evaluation(request: Request) -> Response:
     return _worked(await _engine(request).evaluations.evaluate(await _asked(request, EvaluationRequest, MAX_CRATE_REQUEST_BYTES)))
+
+
+async def _post_finetune(request: Request) -> Response:
+    return _json(await _engine(request).finetunes.submit(await _asked(request, FinetuneRequest, MAX_CRATE_REQUEST_BYTES)))
+
+
+async def _get_finetune(request: Request) -> Response:
+    return _json(_engine(request).finetunes.status(request.path_params["finetune_id"]))
+
+
+async def _delete_finetune(request: Request) -> Response:
+    await _engine(request).finetunes.cancel(request.path_params["finetune_id"])
+    return Response(status_code=204)
+
+
+async def _get_finetune_events(request: Request) -> Response:
+    after = request.query_params.get("after", "0")
+    if not (after.isascii() and after.isdigit() and len(after) < 10):
+        raise EngineError("bad_request", "'after' is the number of the last event that was heard: 0 or more.")
+    lines = _engine(request).finetunes.events(request.path_params["finetune_id"], int(after))
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)
+
+
+async def _get_finetune_file(request: Request) -> Response:
+    data, media_type = await _engine(request).finetunes.file(request.path_params["finetune_id"], request.path_params["name"])
+    return Response(data, media_type=media_type)
 
 
 async def _get_checkpoints(request: Request) -> Response:

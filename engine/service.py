@@ -40,10 +40,11 @@ from engine.batcher import Batcher, Job, Sound, Told
 from engine.checkpoints import Catalogue, describe
 from engine.errors import EngineError, event_of
 from engine.evaluation.desk import Evaluations
+from engine.finetunes.desk import Finetunes
 from engine.metrics import Metrics
 from engine.models import ModelShelf, loader, pick_device
 from engine.settings import EngineSettings
-from engine.tracks import Tracks, Upload
+from engine.tracks import Tracks, Upload, require_name
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +122,8 @@ class Engine:
             on_failure=on_failure,
         )
         self.metrics = Metrics(self._batcher.load)
+        self.finetunes = Finetunes(settings, self.tracks, self._describe, self.metrics.finetuned)
+        self.metrics.watch_finetunes(self.finetunes.load)
         self._takes: dict[str, Take] = {}
         self._preparing = ThreadPoolExecutor(2, thread_name_prefix="engine-prepare")
         self._finishing = ThreadPoolExecutor(1, thread_name_prefix="engine-finish")
@@ -128,9 +131,10 @@ class Engine:
         self._finish_s = 1.0  # how long seam, loudness, encoding and picture take of late
 
     def start(self) -> None:
-        """Returns at once; the default checkpoint loads in the batcher's thread."""
+        """Returns at once; the default checkpoint loads in the batcher's thread. Needs a running event loop."""
         self._batcher.start()
         self._finishing.submit(_wake)
+        self.finetunes.start()
 
     async def stop(self) -> None:
         """Every take hears that it won't be. May be called twice."""
@@ -139,6 +143,7 @@ class Engine:
             take.cancel()
         await self.analyses.stop()
         await self.evaluations.stop()
+        await self.finetunes.stop()
         self._preparing.shutdown(wait=False, cancel_futures=True)
         self._finishing.shutdown(wait=False, cancel_futures=True)
 
@@ -186,8 +191,9 @@ class Engine:
         return await self._prepared(self.tracks.accept, upload, sha256)
 
     async def forget_track(self, sha256: str) -> None:
-        """Its bytes and all that was made of them. Raises EngineError 'unknown_track'."""
+        """Its bytes and all that was made of them; a finetune that learns it ends. Raises EngineError 'unknown_track'."""
         self.analyses.forget(sha256)
+        await self.finetunes.forget_track(require_name(sha256))
         await asyncio.to_thread(self.tracks.forget, sha256)
 
     async def admit(self, request: GenerateRequest) -> Take:

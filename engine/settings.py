@@ -50,6 +50,10 @@ class EngineSettings(BaseSettings):
     )
     batch: int = Field(8, ge=1, le=64, description="Takes that run side by side.")
     analyses: int = Field(1, ge=1, le=64, description="Tracks that are listened to side by side, each in a process of its own.")
+    finetunes: int = Field(
+        1, ge=0, le=8, description="Finetunes that run side by side, each in a process of its own; more wait. 0: none is taken."
+    )
+    finetune_threads: int = Field(0, ge=0, le=256, description="CPU threads of each finetune; 0: half of the cores.")
     backend: Literal["native", "audiocraft"] = Field(
         "native", description="native: this project's own model code. audiocraft: the reference (an extra installation step, see README)."
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from engine.files import write_json
 from engine.musicgen import checkpoint
@@ -30,7 +31,17 @@ def write(
     unfinished = folder / ".checkpoint.tmp"
     shutil.rmtree(unfinished, ignore_errors=True)
     checkpoint.export(run.model, unfinished)
-    card = {
+    facts = card(run, outcome, data, name=name, parent=parent, licence=licence, base_sha256=base_sha256) | {"strength": strength}
+    write_json(unfinished / "card.json", facts)
+    final = folder / "checkpoint"
+    shutil.rmtree(final, ignore_errors=True)
+    unfinished.rename(final)
+    return final
+
+
+def card(run: Finetune, outcome: Outcome, data: FinetuneSet, *, name: str, parent: str, licence: str, base_sha256: str) -> dict[str, Any]:
+    """What ``card.json`` says of a finetune, whatever form it has. ``parent``: the base's id; ``base_sha256``: of its weights."""
+    return {
         "name": name,
         "kind": "finetuned",
         "parent": parent,
@@ -38,14 +49,8 @@ def write(
         "token": data.token,
         "licence": licence,
         "recipe": run.recipe.record(),
-        "strength": strength,
         "tracks": {"training": data.training_tracks, "held_out": data.held_out_tracks},
         "steps": outcome.steps,
         "best_step": outcome.best_step,
         "held_out_nats": {"base": outcome.base, "finetuned": outcome.best},
     }
-    write_json(unfinished / "card.json", card)
-    final = folder / "checkpoint"
-    shutil.rmtree(final, ignore_errors=True)
-    unfinished.rename(final)
-    return final

@@ -1,0 +1,121 @@
+"""A job as its process sees it: ``Work``. What is asked for, on which base, by which recipe, and how to tell and to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.api.finetunes import FinetuneRequest
+from engine.checkpoints import ADAPTER_FOLDER
+from engine.crate import pool
+from engine.crate.captions import spoken_genres
+from engine.crate.codes import Target
+from engine.finetunes.clips import Clips
+from engine.finetunes.jobs import JobFacts, JobFolder
+from engine.settings import EngineSettings
+from engine.training.adapters import AdapterShape
+from engine.training.recipes import RECIPES, Recipe
+
+if TYPE_CHECKING:
+    from engine.musicgen.generate import MusicGen
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+class Stopped(Exception):
+    """The engine ends: what is on the disk is where this goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """``tell`` takes events without their numbers; ``stop`` is asked between steps. settings: whose default checkpoint is the base."""
+
+    job: JobFolder
+    settings: EngineSettings
+    target: Target
+    tell: Tell
+    stop: Callable[[], bool]
+
+    @property
+    def request(self) -> FinetuneRequest:
+        return self.job.facts.request
+
+    @property
+    def facts(self) -> JobFacts:
+        return self.job.facts
+
+    @property
+    def folder(self) -> Path:
+        """Where it works."""
+        return self.job.work
+
+    @property
+    def made(self) -> Path:
+        """What becomes the checkpoint."""
+        return self.folder / "made"
+
+    @property
+    def recipe(self) -> Recipe:
+        return recipe_of(self.request)
+
+    @property
+    def plain(self) -> str:
+        """What the base is asked for without the token."""
+        return spoken_genres(self.request.genre)[0]
+
+    @property
+    def clips(self) -> Clips:
+        """That both sides are compared by."""
+        asked = self.request
+        return Clips(f"{asked.token}, {self.plain}", asked.clips, asked.clip_seconds, asked.seed, self.settings.precision)
+
+    @property
+    def processes(self) -> int:
+        return cores_for(self.settings)
+
+    def go_on(self) -> None:
+        """Raises Stopped."""
+        if self.stop():
+            raise Stopped
+
+    def base(self) -> MusicGen:
+        """Loaded anew. Raises CheckpointError."""
+        return self._load(self.target.folder)
+
+    def finetuned(self) -> MusicGen:
+        """What was made, loaded anew."""
+        if not (self.made / ADAPTER_FOLDER).is_dir():
+            return self._load(self.made)
+        from engine.training import adapters
+
+        model = self.base()
+        adapters.load(model.lm, self.made / ADAPTER_FOLDER, base_sha256=model.sha256).merge()
+        return model
+
+    def _load(self, folder: Path) -> MusicGen:
+        from engine.models import pick_device
+        from engine.musicgen import checkpoint
+
+        return checkpoint.load(folder, device=pick_device(self.settings.device))
+
+
+def recipe_of(request: FinetuneRequest) -> Recipe:
+    """The recipe with what was overridden."""
+    asked = request.overrides
+    changes: dict[str, Any] = {"seed": request.seed}
+    if asked.epochs is not None:
+        changes["epochs"] = asked.epochs
+    if asked.steps is not None:
+        changes |= {"epochs": 1e-9, "min_steps": asked.steps}
+    if asked.rate is not None:
+        changes["rate"] = asked.rate
+    if asked.rank is not None:
+        changes["adapter"] = AdapterShape(asked.rank, 2.0 * asked.rank)
+    return replace(RECIPES[request.recipe], **changes)
+
+
+def cores_for(settings: EngineSettings) -> int:
+    """CPU threads of a finetune: the rest is for takes."""
+    return max(1, settings.finetune_threads or pool.cores() // 2)
