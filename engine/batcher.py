@@ -41,6 +41,8 @@ PROGRESS_S = 0.25
 ANNOUNCE_S = 1.0
 """Least time between two Queued of one take whose position stays, in seconds."""
 WARM_UP_FRAMES = 25
+COMPANY_FRAMES = 10
+"""Frames of each take when all places are taken while warming up."""
 USUAL_FRAME_RATE = 50.0
 """Frames a second of every MusicGen: what a take's length is guessed from while its checkpoint is not loaded."""
 
@@ -98,11 +100,19 @@ class Batcher:
     """``start`` it once, ``stop`` it once. Every other method may be called from any thread."""
 
     def __init__(
-        self, models: ModelShelf, default: str, *, slots: int, room: int, threads: int, on_failure: Callable[[EngineError], None]
+        self,
+        models: ModelShelf,
+        default: str,
+        *,
+        slots: int,
+        room: int,
+        threads: int,
+        on_failure: Callable[[EngineError], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``slots`` takes run on ``threads`` CPU threads (0: as suits the default checkpoint), ``room`` more may wait.
 
-        ``on_failure`` hears when ``default`` can't be loaded: nothing will run then.
+        ``on_failure`` hears when ``default`` can't be loaded: nothing will run then. ``clock``: seconds, by which steps are measured.
         """
         self._models = models
         self._default = default
@@ -110,6 +120,7 @@ class Batcher:
         self._room = room
         self._threads = threads
         self._on_failure = on_failure
+        self._clock = clock
         self._changed = threading.Condition()
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
@@ -205,13 +216,13 @@ class Batcher:
             [job.frames_left for job in self._running],
             [job.frames_left for job in self._waiting],
             slots=self._slots,
-            frames_per_s=self._meter.frames_per_s,
+            step_s=self._meter.step_s,
         )
 
     def _announce(self) -> None:
         """Tell those that wait where they stand."""
         etas = self._forecast()[len(self._running) :]
-        self._announced_at = time.monotonic()
+        self._announced_at = self._clock()
         for position, (job, eta_s) in enumerate(zip(self._waiting, etas, strict=True)):
             job.tell(Queued(position=position, eta_s=round(eta_s, 1)))
 
@@ -231,11 +242,11 @@ class Batcher:
             self._ready = not self._stopping
         log.info("ready: %s, %.0f frames per second", self._default, self._meter.frames_per_s)
         while jobs := self._next_round():
-            began = time.perf_counter()
+            began = self._clock()
             frames = self._advance(jobs)
             with self._changed:
                 self._frames += frames
-                self._meter.add(frames, time.perf_counter() - began)
+                self._meter.add(frames, self._clock() - began, len(jobs))
 
     def _warm_up(self) -> None:
         """The first frames of a process are slow (allocations, kernels); better now than in somebody's take."""
@@ -245,14 +256,23 @@ class Batcher:
 
         model = self._models.get(self._default)
         torch.set_num_threads(threads_for(model, self._threads))
-        for measured in (False, True):
-            decoder = model.start(prompt="techno", frames=WARM_UP_FRAMES, sampling=SamplingOptions(), seed=0)
-            began = time.perf_counter()
-            while not decoder.done and not self._stopping:
-                model.advance([decoder])
-            if measured:
-                self._meter.add(WARM_UP_FRAMES, time.perf_counter() - began)
-        decoder.audio()
+        warm = False
+        for takes, frames in ((1, WARM_UP_FRAMES), (1, WARM_UP_FRAMES), (self._slots, COMPANY_FRAMES)):
+            decoders = [model.start(prompt="techno", frames=frames, sampling=SamplingOptions(), seed=seed) for seed in range(takes)]
+            began, steps = self._clock(), 0
+            while not decoders[0].done:
+                if self._stopping:
+                    return
+                model.advance(decoders)
+                steps += 1
+            spent_s = self._clock() - began
+            if warm:  # what a step costs one take, and a full company: the first ETA is to be about right, too
+                self._meter.add(takes * (frames if steps == 1 else steps), spent_s, takes)
+                if steps == 1:  # a backend that makes a take in one go: company saves nothing there
+                    return
+            else:
+                decoders[0].audio()
+                warm = True
 
     def _next_round(self) -> list[Job]:
         """Wait until there is something to do, and let takes in and out. Nobody: the end."""
@@ -260,7 +280,7 @@ class Batcher:
             while not self._stopping:
                 self._let_out()
                 self._admit()
-                if self._running and time.monotonic() - self._announced_at > ANNOUNCE_S:
+                if self._running and self._clock() - self._announced_at > ANNOUNCE_S:
                     self._announce()
                 if jobs := [job for job in self._running if job.decoder is not None and not job.finishing]:
                     return jobs
@@ -321,7 +341,7 @@ class Batcher:
             else:
                 if (work := job.decoder.decode_ahead()) is not None:
                     _hand(self._sounding, self._sound, job, work)
-                if time.monotonic() - job.told_at > PROGRESS_S:
+                if self._clock() - job.told_at > PROGRESS_S:
                     self._tell_progress(job)
         return sum(job.decoder.frames - frames for job, frames in zip(jobs, before, strict=True) if job.decoder)
 
@@ -389,7 +409,7 @@ class Batcher:
         assert job.decoder is not None
         with self._changed:
             eta_s = self._forecast()[self._running.index(job)] if job in self._running else 0.0
-            job.told_at = time.monotonic()
+            job.told_at = self._clock()
             if not job.over:
                 job.tell(Progress(frames=job.decoder.frames, of_frames=job.decoder.of_frames, eta_s=round(eta_s, 1)))
 

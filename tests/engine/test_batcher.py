@@ -46,11 +46,44 @@ class Listener:
             return next(told for told in self.told if isinstance(told, kind))
 
 
+class Counted:
+    """A clock that only models move: 20 ms a step, and 4 ms for each take in it. It stands while takes begin, and while they are heard."""
+
+    FIXED_S, EACH_S = 0.020, 0.004
+
+    def __init__(self) -> None:
+        self.s = 0.0
+        self.batcher: Batcher | None = None
+
+    def now(self) -> float:
+        return self.s
+
+    def slowing(self, load: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """What loads real models, whose steps take that long."""
+
+        def loaded(source: Any) -> Any:
+            model = load(source)
+            advance = model.advance
+
+            def counted(takes: Any) -> None:
+                assert self.batcher is not None
+                changed, running = self.batcher._changed, self.batcher._running
+                with changed:
+                    assert changed.wait_for(lambda: all(job.over or (job.decoder and not job.finishing) for job in running), timeout=60)
+                advance(takes)
+                self.s += self.FIXED_S + self.EACH_S * len(takes)
+
+            model.advance = counted
+            return model
+
+        return loaded
+
+
 @pytest.fixture
 def make_batcher(tiny_checkpoint: Path, settings_for: Callable[..., Any]) -> Iterator[Callable[..., Batcher]]:
     made: list[Batcher] = []
 
-    def make(slots: int = 2, room: int = 4, keep: int = 2, start: bool = True) -> Batcher:
+    def make(slots: int = 2, room: int = 4, keep: int = 2, start: bool = True, clock: Counted | None = None) -> Batcher:
         settings = settings_for()
         from engine.musicgen.tiny import write_tiny_checkpoint
 
@@ -60,14 +93,18 @@ def make_batcher(tiny_checkpoint: Path, settings_for: Callable[..., Any]) -> Ite
         (settings.data / "checkpoints" / "broken" / "config.json").write_text("{}")
         catalogue = Catalogue(settings.checkpoint, settings.data / "checkpoints")
         failures: list[EngineError] = []
+        load = loader(settings)
         batcher = Batcher(
-            ModelShelf(catalogue, loader(settings), keep),
+            ModelShelf(catalogue, clock.slowing(load) if clock else load, keep),
             catalogue.default_id,
             slots=slots,
             room=room,
             threads=1,
             on_failure=failures.append,
+            **({"clock": clock.now} if clock else {}),
         )
+        if clock:
+            clock.batcher = batcher
         if start:
             batcher.start()
         made.append(batcher)
@@ -145,6 +182,33 @@ def test_first_come_first_served_and_no_more_than_there_is_room_for(make_batcher
     first.wait_for(Progress)
     assert [told.position for told in second.told if isinstance(told, Queued)][-1] == 0
     assert not any(isinstance(told, Progress) for told in second.told)
+
+
+def test_what_is_forecast_is_about_what_it_takes(make_batcher: Callable[..., Batcher]) -> None:
+    """Twelve takes on eight places: what the last two hear when they come, and what the clock says when they are done."""
+    clock = Counted()
+    batcher = ready(make_batcher(slots=8, room=8, clock=clock))
+    assert clock.now() > 0  # it had made frames before it said ready
+    came, ended = {}, {}
+    takes = [Listener(str(number), "checkpoint", 2.0 + number / 4, seed=number) for number in range(12)]
+    for take in takes:
+        tell = take.job.tell
+
+        def noted(told: Told, take: Listener = take, tell: Callable[[Told], None] = tell) -> None:
+            if isinstance(told, Sound):
+                ended[take.job.id] = clock.now()
+            tell(told)
+
+        take.job.tell = noted
+    for take in takes:  # all in the same moment of this clock, but for the first steps of the first
+        came[take.job.id] = clock.now()
+        submit(batcher, take)
+    for take in takes:
+        take.wait_for(Sound)
+    for take in takes[-2:]:
+        said_s = take.wait_for(Queued).eta_s
+        assert said_s == pytest.approx(ended[take.job.id] - came[take.job.id], rel=0.15)
+    assert clock.now() - came["0"] < 0.5 * sum(100 + 12.5 * number for number in range(12)) * (Counted.FIXED_S + Counted.EACH_S)
 
 
 def test_places_that_are_held_count(make_batcher: Callable[..., Batcher]) -> None:

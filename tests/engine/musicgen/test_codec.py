@@ -46,6 +46,31 @@ def test_a_stream_of_codes_equals_decoding_at_once(
     assert torch.equal(streams[0].audio(), streams[1].audio())  # whenever the codes came
 
 
+def test_each_second_of_a_stream_costs_the_same(tiny: MusicGen) -> None:
+    """Forty seconds, told second by second: the LSTM hears each frame once, and what follows it a second and its surroundings."""
+    codes = torch.randint(tiny.card, (4, 2_000), generator=torch.Generator().manual_seed(2))
+    layers = tiny.codec.audio_encoder.decoder.layers
+    heard: list[int] = []
+    decoded: list[int] = []
+    hooks = [
+        layers[1].lstm.register_forward_hook(lambda _module, given, _made: heard.append(given[0].shape[0])),
+        layers[2].register_forward_hook(lambda _module, given, _made: decoded.append(given[0].shape[-1])),
+    ]
+    try:
+        stream = tiny.codec.stream()
+        for frames in range(50, 2_000, 50):
+            stream.feed(codes[:, :frames])
+            assert stream.frames >= frames - 50  # never more than a second behind
+        stream.feed(codes, last=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert sum(heard) == 2_000
+    assert len(decoded) == 40
+    assert max(decoded) <= 58
+    assert (stream.audio() - tiny.codec.decode(codes)).abs().max() < 1e-5
+
+
 def test_four_minutes_are_decoded(tiny: MusicGen) -> None:
     codes = torch.randint(tiny.card, (4, 12_000), generator=torch.Generator().manual_seed(2))
     audio = tiny.codec.decode(codes)
