@@ -31,13 +31,21 @@ static void remember(char* head, int64_t block_bytes, int half, int D, int step,
     for (int d = 0; d < D; d++) put(block, (size_t)D * LANES + (size_t)at * D + d, half, v[d]);
 }
 
+/* Fetch what the next query will read first: the rest it fetches on its way. */
+INLINE void expect(const char* head, int64_t block_bytes, int half, int D, int steps) {
+    int last = (steps - 1) / LANES, size = half ? 2 : 4;
+    for (int b = 0; b <= last && b < TOGETHER; b++) fetch(head + b * block_bytes, (size_t)D * LANES * size);
+    if (last >= TOGETHER) fetch(head + last * block_bytes, (size_t)D * LANES * size); /* it is to be written */
+    fetch(head + (size_t)D * LANES * size, (size_t)D * (steps < LANES ? steps : LANES) * size);
+}
+
 INLINE void scores_of(int N, int half, const float* q, const char* block, int64_t block_bytes, int D, v16* s) {
     for (int i = 0; i < N; i++) s[i] = all(0.0f);
     for (int d = 0; d < D; d++) {
         v16 one = all(q[d]);
         for (int i = 0; i < N; i++) {
             s[i] += one * stored(block + i * block_bytes, (size_t)d * LANES, half);
-            __builtin_prefetch(block + (i + N) * block_bytes + (size_t)d * LANES * (half ? 2 : 4), 0, 3);
+            if (N == TOGETHER) __builtin_prefetch(block + (i + N) * block_bytes + (size_t)d * LANES * (half ? 2 : 4), 0, 2);
         }
     }
 }
@@ -84,7 +92,7 @@ INLINE void attend_as(int half, const float* q, const char* head, int64_t block_
                     size_t value = values + (size_t)at * D + d;
                     for (int i = 0; i < 4; i++) o[i] += p * stored(block, value + LANES * i, half);
                     for (int i = 0; i < 4; i += half ? 2 : 1)
-                        __builtin_prefetch(block + block_bytes + (value + LANES * i) * (half ? 2 : 4), 0, 3);
+                        __builtin_prefetch(block + block_bytes + (value + LANES * i) * (half ? 2 : 4), 0, 2);
                 }
             else
                 for (int at = 0; at < here; at++)

@@ -88,6 +88,11 @@ static void normalise(const Model* m, Norm norm, const float* x, const int32_t* 
     wait_for(walk, rows, NORM);
 }
 
+INLINE void fetch_norm(const Model* m, Norm norm) {
+    fetch(norm.gain, sizeof(float) * m->width);
+    fetch(norm.bias, sizeof(float) * m->width);
+}
+
 static Rows rows_of(const Model* m, const float* x) { return (Rows){x, m->q, m->scales}; }
 
 /* For a product that reads x (rows, width). */
@@ -134,16 +139,23 @@ static void work(void* what, int thread, int threads) {
         normalise(m, layer->self_norm, m->x, 0, T, walk);
         linear(&layer->qkv, m->precision, rows_of(m, m->normed), T, m->wide, 3 * C, 0, STORE, walk, QKV, on(&every, l, ON_QKV));
         PIECES(h, walk, H) {
-            for (int t = 0; t < T; t++) { /* all of a chunk first: a token hears those before it in the same chunk */
-                const float* qkv = m->wide + (size_t)t * 3 * C + h * D;
-                remember(head_of(s->rows[t], l, h), s->rows[t]->block_bytes, half, D, s->positions[t], qkv + C, qkv + 2 * C);
+            for (int t = 0, end; t < T; t = end) {
+                char* head = head_of(s->rows[t], l, h);
+                int64_t block_bytes = s->rows[t]->block_bytes;
+                for (end = t + 1; end < T && s->rows[end] == s->rows[t]; end++) continue;
+                if (end < T) expect(head_of(s->rows[end], l, h), block_bytes, half, D, s->positions[end] + 1);
+                for (int i = t; i < end; i++) { /* all of a row first: a token hears those before it */
+                    const float* qkv = m->wide + (size_t)i * 3 * C + h * D;
+                    remember(head, block_bytes, half, D, s->positions[i], qkv + C, qkv + 2 * C);
+                }
+                for (int i = t; i < end; i++)
+                    attend(half, m->wide + (size_t)i * 3 * C + h * D, head, block_bytes, D, s->positions[i] + 1, scores,
+                           m->attended + (size_t)i * C + h * D);
             }
-            for (int t = 0; t < T; t++)
-                attend(half, m->wide + (size_t)t * 3 * C + h * D, head_of(s->rows[t], l, h), s->rows[t]->block_bytes, D, s->positions[t] + 1,
-                       scores, m->attended + (size_t)t * C + h * D);
         }
         wait_for(walk, H, ATTEND);
         prepare(m, m->attended, T, C, walk);
+        fetch_norm(m, with_text ? layer->text_norm : layer->ffn_norm);
         linear(&layer->self_out, m->precision, rows_of(m, m->attended), T, m->x, C, 0, ADD, walk, SELF_OUT,
                on(&every, l, ON_SELF_OUT));
 
@@ -154,11 +166,16 @@ static void work(void* what, int thread, int threads) {
             PIECES(h, walk, H)
                 for (int i = 0; i < with_text; i++) {
                     const Memory* text = s->texts[told[i]];
+                    if (i + 1 < with_text) {
+                        const Memory* next = s->texts[told[i + 1]];
+                        expect(head_of(next, l, h), next->block_bytes, half, D, next->steps);
+                    }
                     attend(half, m->wide + (size_t)i * C + h * D, head_of(text, l, h), text->block_bytes, D, text->steps, scores,
                            m->attended + (size_t)i * C + h * D);
                 }
             wait_for(walk, H, ATTEND_TEXT);
             prepare(m, m->attended, with_text, C, walk);
+            fetch_norm(m, layer->ffn_norm);
             linear(&layer->text_out, m->precision, rows_of(m, m->attended), with_text, m->x, C, told, ADD, walk, TEXT_OUT,
                    on(&of_told, l, ON_TEXT_OUT));
         }
@@ -166,6 +183,7 @@ static void work(void* what, int thread, int threads) {
         normalise(m, layer->ffn_norm, m->x, 0, T, walk);
         linear(&layer->up, m->precision, rows_of(m, m->normed), T, m->wide, F, 0, m->activation, walk, UP, on(&every, l, ON_UP));
         prepare(m, m->wide, T, F, walk);
+        fetch_norm(m, l + 1 < m->layers ? layer[1].self_norm : m->norm);
         linear(&layer->down, m->precision, rows_of(m, m->wide), T, m->x, C, 0, ADD, walk, DOWN, on(&every, l, ON_DOWN));
     }
 

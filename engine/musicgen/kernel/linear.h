@@ -43,12 +43,12 @@ typedef struct {
 
 /* One row of K numbers to int8: the largest becomes 127. */
 static void quantise(const float* x, uint8_t* q, float* scale, int K) {
-    v16 most = all(0.0f);
-    for (int k = 0; k < K; k += LANES) {
-        v16 a = load(x + k);
-        most = larger(most, choose(a < 0.0f, -a, a));
-    }
-    float top = largest(most), up = top > 0.0f ? 127.0f / top : 0.0f;
+    v16 most[4] = {all(0.0f), all(0.0f), all(0.0f), all(0.0f)}; /* four at a time: the next need not wait for the one before */
+    int k = 0;
+    for (; k + 4 * LANES <= K; k += 4 * LANES)
+        for (int i = 0; i < 4; i++) most[i] = larger(most[i], magnitude(load(x + k + LANES * i)));
+    for (; k < K; k += LANES) most[0] = larger(most[0], magnitude(load(x + k)));
+    float top = largest(larger(larger(most[0], most[1]), larger(most[2], most[3]))), up = top > 0.0f ? 127.0f / top : 0.0f;
     *scale = top / 127.0f;
     for (int k = 0; k < K; k += LANES) {
         b16 bytes = __builtin_convertvector(__builtin_convertvector(load(x + k) * up + 128.5f, u16), b16);
@@ -56,9 +56,16 @@ static void quantise(const float* x, uint8_t* q, float* scale, int K) {
     }
 }
 
-/* The next lines of the weights come while these are multiplied: LINES of 64 bytes with every step, from `ahead` on. */
-#define FETCH_AHEAD(LINES, STEP) \
-    for (int line = 0; line < LINES; line++) __builtin_prefetch(ahead + 64 * ((LINES) * (STEP) + line), 0, 3)
+/* The next lines of the weights come into the second cache while these are multiplied: LINES of 64 bytes with every step. */
+#define FETCH_AHEAD(LINES) \
+    for (int line = 0; line < LINES; line++, ahead += 64) __builtin_prefetch(ahead, 0, 2)
+
+/* Weights that several rows are multiplied with are to stay in a register; GCC would rather read them anew for each. */
+#if defined(__AVX512F__)
+#define HOLD(W) __asm__("" : "+v"(W))
+#else
+#define HOLD(W) (void)0
+#endif
 
 /* R rows, inputs from `from` to `to`, added to sums. */
 INLINE void dot_float(int R, int LINES, int precision, const void* weights, int from, int to, const float* x, int stride, const char* ahead,
@@ -71,7 +78,8 @@ INLINE void dot_float(int R, int LINES, int precision, const void* weights, int 
         for (int j = 0; j < 4; j++)
             w[j] = precision == FP32 ? load((const float*)weights + TILE * k + LANES * j)
                                      : from_bf16((const uint16_t*)weights + TILE * k + LANES * j);
-        FETCH_AHEAD(LINES, k - from);
+        for (int j = 0; j < 4 && R > 1; j++) HOLD(w[j]);
+        FETCH_AHEAD(LINES);
         for (int r = 0; r < R; r++) {
             v16 b = all(x[(size_t)r * stride + k]);
             for (int j = 0; j < 4; j++) a[r][j] += w[j] * b;
@@ -91,7 +99,8 @@ INLINE void dot_int8(int R, int LINES, const int8_t* weights, int from, int to, 
         const int8_t* here = weights + TILE * k;
         __m512i w[4];
         for (int j = 0; j < 4; j++) w[j] = _mm512_loadu_si512(here + 64 * j);
-        FETCH_AHEAD(LINES, (k - from) / 4);
+        for (int j = 0; j < 4 && R > 1; j++) HOLD(w[j]);
+        FETCH_AHEAD(LINES);
         for (int r = 0; r < R; r++) {
             int32_t four;
             memcpy(&four, x + (size_t)r * stride + k, 4);
@@ -174,6 +183,11 @@ static void linear(const Linear* L, int precision, Rows in, int M, float* y, int
     _Alignas(64) Sums sums;
     if (adapting) hide(adapting, in.x, L->inputs, walk);
     PIECES(tile, walk, tiles) {
+        if (precision == INT8)
+            for (int line = 0; line < 4; line++) {
+                __builtin_prefetch(L->scales + TILE * tile + LANES * line, 0, 2);
+                __builtin_prefetch(L->sums + TILE * tile + LANES * line, 0, 2);
+            }
         multiply(L, precision, tile, in, M, &sums);
         for (int r = 0; r < M; r++) {
             float* row = y + (size_t)(to ? to[r] : r) * stride + TILE * tile;

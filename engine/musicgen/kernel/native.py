@@ -323,7 +323,8 @@ class NativeModel:
 
 def _pages(size: int) -> Tensor:
     """So many bytes of memory, on huge pages where the system has them: fewer address translations. Kept as long as the tensor is."""
-    memory = mmap.mmap(-1, size)
+    # Private: the system gives shared memory, Python's own choice, no huge pages.
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) if hasattr(mmap, "MAP_PRIVATE") else mmap.mmap(-1, size)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=torch.uint8)
