@@ -325,9 +325,13 @@ class Batcher:
         """One step of every take; the number of frames made."""
         before = [job.decoder.frames if job.decoder else 0 for job in jobs]
         began = time.perf_counter()
-        for model in {id(job.model): job.model for job in jobs}.values():
-            assert model is not None
-            self._advance_with(model, [job for job in jobs if job.model is model])
+        together: dict[object, list[Job]] = {}
+        for job in jobs:
+            assert job.model is not None
+            together.setdefault(job.model.batch, []).append(job)
+        for each in together.values():
+            assert each[0].model is not None
+            self._advance_with(each[0].model, each)
         spent_s = time.perf_counter() - began
         for job in jobs:
             job.generate_s += spent_s

@@ -42,7 +42,7 @@ from engine.errors import EngineError, event_of
 from engine.evaluation.desk import Evaluations
 from engine.finetunes.desk import Finetunes
 from engine.metrics import Metrics
-from engine.models import ModelShelf, loader, pick_device
+from engine.models import ModelShelf, loader, no_adapters, pick_device
 from engine.settings import EngineSettings
 from engine.tracks import Tracks, Upload, require_name
 
@@ -181,9 +181,12 @@ class Engine:
 
     def _describe(self, checkpoint_id: str | None) -> CheckpointInfo:
         source = self.catalogue.find(checkpoint_id)
+        self._models.refresh(source)
         info = describe(source, self._models.peek(source.id), default=source.id == self.catalogue.default_id)
         if info is None:
             raise EngineError("unknown_checkpoint", f"The checkpoint {source.id!r} can't be read: choose another.")
+        if info.adapter and self._settings.backend == "audiocraft":
+            raise no_adapters(source.id)
         return info
 
     async def accept_track(self, upload: Upload, sha256: str) -> TrackInfo:

@@ -49,6 +49,7 @@ class Prepared:
 
     seed: drawn where the request left it open. prompt_audio: at the checkpoint's rate and channels. track: tempo and key of what is
     continued. told: what the model is told. length_s: of the new audio as wanted; seconds: as generated, a loop being cut out of more.
+    strength: of the checkpoint's adapter; None where it has none.
     """
 
     request: GenerateRequest
@@ -59,6 +60,7 @@ class Prepared:
     told: str
     length_s: float
     seconds: float
+    strength: float | None = None
 
     @property
     def aim(self) -> Aim:
@@ -70,9 +72,14 @@ class Prepared:
 def prepare(request: GenerateRequest, checkpoint: CheckpointInfo, track: bytes | None = None, track_s: float | None = None) -> Prepared:
     """Draw the seed, cut out of the track (``track_s`` seconds long) what is to be continued, and listen to it.
 
-    Raises EngineError 'bad_request' where there is nothing before ``from`` or no tempo to count bars by, 'bad_audio' where the track is
-    silent there or can't be read.
+    Raises EngineError 'bad_request' where there is nothing before ``from``, no tempo to count bars by, or no adapter to have a strength,
+    'bad_audio' where the track is silent there or can't be read.
     """
+    if request.strength is not None and not checkpoint.adapter:
+        raise EngineError(
+            "bad_request", f"{checkpoint.id!r} has no adapter whose strength could be set: leave it out, or choose a finetune that has one."
+        )
+    strength = (1.0 if request.strength is None else request.strength) if checkpoint.adapter else None
     seed = request.seed if request.seed is not None else secrets.randbelow(MAX_SEED + 1)
     prompt_audio, of_track = None, Aim()
     if request.kind == "continuation":
@@ -83,7 +90,7 @@ def prepare(request: GenerateRequest, checkpoint: CheckpointInfo, track: bytes |
     aim = Aim(asked.bpm if asked.bpm is not None else of_track.bpm, asked.key or of_track.key)
     length_s = _length(request, aim.bpm)
     seconds = length_s + loop_spare_s(length_s, aim.bpm) if request.loop else length_s
-    return Prepared(request, seed, checkpoint, prompt_audio, of_track, worded(request.prompt, aim), length_s, seconds)
+    return Prepared(request, seed, checkpoint, prompt_audio, of_track, worded(request.prompt, aim), length_s, seconds, strength)
 
 
 def _length(request: GenerateRequest, bpm: float | None) -> float:
@@ -147,6 +154,11 @@ def start(prepared: Prepared, model: Model) -> Decoder:
 
     request = prepared.request
     prompt_audio = None if prepared.prompt_audio is None else torch.from_numpy(prepared.prompt_audio.samples)  # [C, N]
+    if prepared.strength is not None:
+        from engine.musicgen.adapted import Adapted
+
+        assert isinstance(model, Adapted)
+        model = model.at(prepared.strength)
     return model.start(
         prompt=prepared.told or None,
         frames=math.ceil(prepared.seconds * model.frame_rate),
@@ -186,6 +198,7 @@ def finish(prepared: Prepared, samples: NDArray[np.float32], sample_rate: int, *
         seed=prepared.seed,
         checkpoint=checkpoint.id,
         checkpoint_kind=checkpoint.kind,
+        strength=prepared.strength,
         prompt=request.prompt,
         told=prepared.told or None,
         asked=Music.of(request.asked),
@@ -245,7 +258,7 @@ def _tags(prepared: Prepared, made: _Made, title: str | None, picture: bytes) ->
         title=title,
         prompt=prepared.request.prompt.strip() or None,
         seed=prepared.seed,
-        checkpoint=checkpoint.id,
+        checkpoint=checkpoint.id if prepared.strength in (None, 1.0) else f"{checkpoint.id} at strength {prepared.strength:g}",
         licence=checkpoint.licence,
         bpm=loop.bpm if loop is not None and loop.bpm is not None else made.heard.bpm,
         key=made.heard.key,

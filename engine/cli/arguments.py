@@ -38,6 +38,7 @@ examples:
   python -m engine generate "Alice_hash, techno, 132 bpm" --seconds 16 --seed 7 --guidance 4 --out clip.mp3
   python -m engine generate "acid techno" --bpm 130 --key 8A --bars 8 --loop --out loop.wav
   python -m engine generate "acid" --checkpoint facebook/musicgen-small --json
+  python -m engine generate "Alice_hash, techno" --checkpoint alice --strength 0.7         a finetune, and how strongly it is heard
 """
 
 CONTINUE = """\
@@ -76,7 +77,8 @@ GET /healthz says whether it is ready, GET /openapi.json what can be asked for, 
 CHECKPOINTS = """\
 Which models can be asked for here: the default first, then the embedded one, then those in ENGINE_DATA/checkpoints/.
 
-A folder there is a MusicGen folder as transformers saves it; its card.json may say name, kind (base or finetuned), parent, token, licence.
+A folder there is a MusicGen folder as transformers saves it, or holds an adapter (adapter/, as PEFT saves it) and the card.json that
+says of which checkpoint (parent). The card may also say name, kind (base or finetuned), token, licence, owner, gate.
 """
 
 
@@ -144,6 +146,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
     command("bench", "speed beside transformers and audiocraft ('bench --help')", "See: python -m engine bench --help")
     command("analyse-bench", "how well 'analyse' hears ('analyse-bench --help')", "See: python -m engine analyse-bench --help")
+    command("finetune-bench", "a training step beside transformers and PEFT", "See: python -m engine finetune-bench --help")
     command("pocket", "train and measure the embedded model ('pocket --help')", "See: python -m engine pocket --help")
     return parser.parse_args(words)
 
@@ -165,6 +168,12 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
     clip.add_argument("--top-p", type=float, metavar="P", help="nucleus sampling; 0: off (default: the checkpoint's own)")
     clip.add_argument(
         "--guidance", type=float, metavar="G", help="how closely to follow the words, 1 to 10 (default: the checkpoint's own)"
+    )
+    clip.add_argument(
+        "--strength",
+        type=float,
+        metavar="X",
+        help="how strongly an adapter is heard: 0 is its base, 1 as trained (the default), 1.5 the most",
     )
     files = parser.add_argument_group("files")
     files.add_argument("--out", type=Path, metavar="FILE", help="wav, flac, mp3 or ogg, by its ending (default: KIND-SEED.wav)")

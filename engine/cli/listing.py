@@ -20,7 +20,7 @@ def checkpoints(arguments: argparse.Namespace) -> int:
     width = max(len(source.id) for source, _info in sources)
     for source, info in sources:
         if info is None:
-            print(f"{source.id:<{width}}  not here yet: it is downloaded at the first take")
+            print(f"{source.id:<{width}}  {source.problem or 'not here yet: it is downloaded at the first take'}")
             continue
         facts = [info.kind + (f" of {info.parent}" if info.parent else ""), f"{info.parameters / 1e6:.1f} M parameters"]
         facts += [
@@ -29,5 +29,7 @@ def checkpoints(arguments: argparse.Namespace) -> int:
             info.licence,
         ]
         facts += [f"token {info.token}"] if info.token else []
+        facts += ["adapter"] if info.adapter else []
+        facts += [f"gate {info.gate}"] if info.gate else []
         print(f"{source.id:<{width}}  {' · '.join(facts)}{'  ← default' if info.default else ''}")
     return 0

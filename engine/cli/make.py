@@ -20,7 +20,7 @@ from engine.api import MAX_TRACK_BYTES, Delivery, Done, GenerateRequest, Samplin
 from engine.checkpoints import Catalogue, describe
 from engine.cli.tools import require_audio_tools
 from engine.errors import EngineError
-from engine.models import ModelShelf, loader, threads_for
+from engine.models import ModelShelf, loader, no_adapters, threads_for
 from engine.musical import outcome
 from engine.settings import EngineSettings
 from engine.words import explain
@@ -73,6 +73,7 @@ def _request(arguments: argparse.Namespace, track: bytes | None, extension: str)
         "bars": getattr(arguments, "bars", None),
         "loop": getattr(arguments, "loop", False),
         "seed": arguments.seed,
+        "strength": arguments.strength,
         "from_s": getattr(arguments, "from_s", None),
         "prompt_seconds": getattr(arguments, "prompt_seconds", None),
         "track": hashlib.sha256(track).hexdigest() if track is not None else None,
@@ -101,6 +102,8 @@ def _run(request: GenerateRequest, settings: EngineSettings, track: bytes | None
 
     catalogue = Catalogue(settings.checkpoint, settings.data / "checkpoints")
     source = catalogue.find(None)
+    if source.adapter is not None and settings.backend == "audiocraft":
+        raise no_adapters(source.id)
     track_s = None if track is None else _duration(track, name)
     with bar(show) as tell:
         info = describe(source, None, default=True)
@@ -166,11 +169,13 @@ def write(path: Path, data: bytes) -> None:
 
 def _summary(out: Path, done: Done) -> str:
     loudness = "" if done.loudness_lufs is None else f" · {done.loudness_lufs:.1f} LUFS".replace("-", "−")
+    strength = "" if done.strength is None else f", strength {done.strength:g}"
     sides = "mono" if done.channels == 1 else "stereo"
     seam = "" if done.seam_s is None else f" · new from {done.seam_s:.1f} s on"
     music = outcome(done.asked.aim, done.track.aim, done.heard.aim, done.loop.facts if done.loop else None)
     return (
         f"{out}: {done.duration_s:.1f} s{seam} · {done.sample_rate / 1000:g} kHz {sides}{loudness}\n"
         f"{f'{music[:1].upper()}{music[1:]}{chr(10)}' if music else ''}"
-        f"seed {done.seed} · {done.checkpoint} ({done.checkpoint_kind}) · {done.generate_s:.1f} s in the model, {done.total_s:.1f} s in all"
+        f"seed {done.seed} · {done.checkpoint} ({done.checkpoint_kind}{strength}) · {done.generate_s:.1f} s in the model, "
+        f"{done.total_s:.1f} s in all"
     )

@@ -5,6 +5,7 @@ Not here: what an adapter is (``adapter``), reading one (``engine.training.adapt
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -27,6 +28,13 @@ class Adapted:
         """Of the adapter's file."""
         self.parameters = base.parameters + adapter.parameters
         self._packed = base.decoding.adapter(adapter)
+        self._strength = 1.0
+
+    def at(self, strength: float) -> Adapted:
+        """The same, heard as strongly: 0 is the base itself, 1 the finetune as trained, above that more than it was taught."""
+        other = copy.copy(self)
+        other._strength = strength
+        return other
 
     @property
     def sample_rate(self) -> int:
@@ -68,8 +76,7 @@ class Adapted:
         sampling: SamplingOptions,
         seed: int,
         prompt_audio: Tensor | None = None,
-        strength: float = 1.0,
     ) -> TakeDecoder:
-        """As ``MusicGen.start``. ``strength``: 0 is the base itself, 1 the finetune as trained, above that more than it was taught."""
-        dial = Dial(self._packed, strength) if strength else None
+        """As ``MusicGen.start``."""
+        dial = Dial(self._packed, self._strength) if self._strength else None
         return self.base.start(prompt=prompt, frames=frames, sampling=sampling, seed=seed, prompt_audio=prompt_audio, dial=dial)

@@ -157,6 +157,10 @@ class Reference:
     def decodes_with(self) -> str:
         return "fp32, audiocraft"
 
+    @property
+    def batch(self) -> object:
+        return self
+
     def advance(self, takes: Sequence[ReferenceTake]) -> None:
         """One after the other, each to its end."""
         for take in takes:
