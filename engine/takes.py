@@ -10,10 +10,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import secrets
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from engine.api import MAX_SEED, CheckpointInfo, Done, GenerateRequest, Payload
@@ -137,10 +140,10 @@ def _cut(request: GenerateRequest, checkpoint: CheckpointInfo, track: bytes, tra
 
 def hear(audio: Audio) -> tuple[Aim, Grid | None]:
     """Tempo and key by analysis, and the grid that the tempo is of."""
-    from engine.music.analysis import analyse
+    from engine.music.analysis import find_grid_and_key
 
-    analysis = analyse(audio)
-    return Aim(analysis.grid.bpm if analysis.grid else None, _clear(analysis.key)), analysis.grid
+    grid, key = find_grid_and_key(audio)
+    return Aim(grid.bpm if grid else None, _clear(key)), grid
 
 
 def _clear(key: Key | None) -> Key | None:
@@ -168,29 +171,60 @@ def start(prepared: Prepared, model: Model) -> Decoder:
     )
 
 
-def finish(prepared: Prepared, samples: NDArray[np.float32], sample_rate: int, *, generate_s: float, began: float) -> Done:
+@dataclass(slots=True)
+class Spent:
+    """Where a take's time goes besides the model: seconds by part. Parts that run side by side each count in full."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def on(self, part: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - began
+
+
+def finish(
+    prepared: Prepared, samples: NDArray[np.float32], sample_rate: int, *, generate_s: float, began: float, spent: Spent | None = None
+) -> Done:
     """What the model made (``samples`` [C, N]) as a clip to listen to, tagged and drawn; a continuation begins with the track's own.
 
-    began: ``time.monotonic()`` when the take arrived. Raises EngineError 'bad_request' where the delivery can't be made small enough.
+    began: ``time.monotonic()`` when the take arrived. spent: is told what took how long. Raises EngineError 'bad_request' where the
+    delivery can't be made small enough.
     """
-    from engine.music.encode import DoesNotFit, encode
+    from engine.music.encode import DoesNotFit, Encoded, encode
     from engine.music.loudness import measure
     from engine.music.pictures import cover, draw
 
-    request, checkpoint = prepared.request, prepared.checkpoint
-    made = _clip(prepared, samples, sample_rate)
-    audio = made.audio
-    loudness = measure(audio)
-    title = (
-        request.delivery.title or request.prompt.strip() or {"continuation": "Continuation", "unconditional": "Surprise"}.get(request.kind)
-    )
-    tags = _tags(prepared, made, title, cover(audio))
-    try:
-        delivery = encode(audio, request.delivery.format, max_bytes=request.delivery.max_bytes, tags=tags)
-    except DoesNotFit as error:
-        raise EngineError("bad_request", str(error)) from error
-    clip = delivery if request.delivery.format == "flac" and delivery.extension == "flac" else encode(audio, "flac", tags=tags)
-    picture = draw(audio, seam_s=made.seam_s, title=title or "")
+    request, checkpoint, spent = prepared.request, prepared.checkpoint, spent or Spent()
+    with ThreadPoolExecutor(1, "engine-beside") as beside:
+        made = _clip(prepared, samples, sample_rate, beside, spent)
+        audio = made.audio
+        title = (
+            request.delivery.title
+            or request.prompt.strip()
+            or {"continuation": "Continuation", "unconditional": "Surprise"}.get(request.kind)
+        )
+        with spent.on("cover"):
+            tags = _tags(prepared, made, title, cover(audio))
+
+        def deliver() -> Encoded:
+            with spent.on("delivery"):
+                return encode(audio, request.delivery.format, max_bytes=request.delivery.max_bytes, tags=tags)
+
+        delivering = beside.submit(deliver)  # mostly waiting for ffmpeg
+        with spent.on("picture"):
+            picture = draw(audio, seam_s=made.seam_s, title=title or "")
+        with spent.on("loudness"):
+            loudness = measure(audio)
+        try:
+            delivery = delivering.result()
+        except DoesNotFit as error:
+            raise EngineError("bad_request", str(error)) from error
+        with spent.on("flac"):
+            clip = delivery if delivery.extension == "flac" else encode(audio, "flac", tags=tags)
     return Done(
         clip=Payload.of(clip.data, clip.media_type, clip.extension),
         delivery=Payload.of(delivery.data, delivery.media_type, delivery.extension),
@@ -226,7 +260,8 @@ class _Made:
     loop: LoopFacts | None = None
 
 
-def _clip(prepared: Prepared, samples: NDArray[np.float32], sample_rate: int) -> _Made:
+def _clip(prepared: Prepared, samples: NDArray[np.float32], sample_rate: int, beside: ThreadPoolExecutor, spent: Spent) -> _Made:
+    """``beside`` listens to the new audio while it is joined to the track and made as loud as it should be."""
     import numpy as np
 
     from engine.music.audio import Audio
@@ -234,19 +269,28 @@ def _clip(prepared: Prepared, samples: NDArray[np.float32], sample_rate: int) ->
     from engine.music.loudness import normalise
     from engine.music.seam import join
 
+    def listen(new: Audio) -> tuple[Aim, Grid | None]:
+        with spent.on("listening"):
+            return hear(new)
+
     request = prepared.request
     if request.loop:
         new = Audio(np.ascontiguousarray(samples, dtype=np.float32), sample_rate)
-        heard, grid = hear(new)
-        audio, facts = cut_loop(new, grid, length_s=prepared.length_s, bars=request.bars, bpm=prepared.aim.bpm)
-        return _Made(around(audio, normalise), heard, loop=facts)
+        heard, grid = listen(new)
+        with spent.on("loop"):
+            audio, facts = cut_loop(new, grid, length_s=prepared.length_s, bars=request.bars, bpm=prepared.aim.bpm)
+        with spent.on("normalise"):
+            return _Made(around(audio, normalise), heard, loop=facts)
     wanted = round(prepared.length_s * sample_rate)  # the last frame may reach past it
     new = Audio(np.ascontiguousarray(samples[:, :wanted], dtype=np.float32), sample_rate)
-    heard, _grid = hear(new)
-    if prepared.prompt_audio is None:
-        return _Made(normalise(new), heard)
-    joined, seam_s = join(prepared.prompt_audio, new)
-    return _Made(normalise(joined), heard, seam_s)
+    listening = beside.submit(listen, new)
+    whole, seam_s = new, None
+    if prepared.prompt_audio is not None:
+        with spent.on("seam"):
+            whole, seam_s = join(prepared.prompt_audio, new)
+    with spent.on("normalise"):
+        audio = normalise(whole)
+    return _Made(audio, listening.result()[0], seam_s)
 
 
 def _tags(prepared: Prepared, made: _Made, title: str | None, picture: bytes) -> Tags:

@@ -1,9 +1,12 @@
-"""``python -m engine bench``: frames a second of this decoder beside transformers' and audiocraft's own ``generate``.
+"""``python -m engine bench``: frames a second of this decoder beside transformers' and audiocraft's own ``generate``, and what else costs.
 
-One take and many, greedy, guidance 3, the same weights and threads in every contender, several rounds in turn; text encoder and language
-model are timed, the codec is not. Where two fp32 contenders' codes differ no ratio is printed: then they did not do the same work. Memory
-is read at full speed in the same rounds, since a decoder can be no faster than its weights are read. Not here: who is measured
-(``contenders``), tables and plots (``showing``), quality (``quality``), a step's cost by length and company (``growth``).
+    speed.py       rounds in turn, medians, ratios           contenders.py  who is measured
+    growth.py      a step by takes and position, memory      startup.py     from the start of a process to ready
+    overhead.py    a take's time outside decoding, by part   quality.py     int8 and bf16 against fp32
+    showing.py     tables and plots
+
+One take and many, greedy, guidance 3, the same weights and threads in every contender. Where two fp32 contenders' codes differ no ratio is
+printed: then they did not do the same work. This file reads the command line.
 """
 
 from __future__ import annotations
@@ -12,30 +15,31 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.bench.contenders import Contender, contenders
-from engine.bench.growth import measure_growth
-from engine.bench.quality import measure_quality
-from engine.bench.showing import plot, plot_growth, table
+from engine.bench.showing import overhead_table, plot, plot_growth, quality_table, table
+from engine.bench.speed import EIGHT, Found, measure, ratios
+
+__all__ = ["main", "measure", "ratios", "table"]
 
 EPILOG = """\
 examples:
   python -m engine bench                          musicgen-small's true sizes, random weights (needs 8 GB of memory)
   python -m engine bench --quick --json           the same in under five minutes: one take and eight, fewer frames
   python -m engine bench --checkpoint pocket      the embedded model
-  python -m engine bench --checkpoint pocket --quality
-  python -m engine bench --out docs               also bench.json, bench.md and bench.svg there
+  python -m engine bench --device cuda            on a GPU: also in half precision, ours and theirs
+  python -m engine bench --out out --resume       also bench.json, bench.md and bench.svg there; goes on where it was stopped
+  python -m engine bench --growth --out out       what a step costs by number of takes and position, and memory
+  python -m engine bench --overhead               what a take costs besides decoding, part by part
+  python -m engine bench --startup                seconds from the start of a process to ready
+  python -m engine bench --checkpoint pocket --quality --clips 100
 """
-EIGHT = 8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,128 +57,112 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, metavar="N", help="frames a take (default 100)")
     parser.add_argument("--rounds", type=int, metavar="N", help="times that each contender decodes (default 5)")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="CPU threads (default: every core)")
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
+    parser.add_argument("--half", action="store_true", help="also in half precision, ours and theirs (on a GPU always)")
     parser.add_argument("--quick", action="store_true", help="one take and eight, 25 frames, 3 rounds")
-    parser.add_argument("--growth", action="store_true", help="instead: what a step costs by number of takes and position, and memory")
-    parser.add_argument("--quality", action="store_true", help="instead: how far int8 and bf16 are from fp32 (give --checkpoint)")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--growth", action="store_true", help="instead: what a step costs by number of takes and position, and memory")
+    other.add_argument("--overhead", action="store_true", help="instead: what a take costs besides decoding, part by part")
+    other.add_argument("--startup", action="store_true", help="instead: seconds from the start of a process to ready")
+    other.add_argument("--quality", action="store_true", help="instead: how far int8 and bf16 are from fp32 (give --checkpoint)")
+    parser.add_argument("--clips", type=int, default=0, metavar="N", help="with --quality: also FAD and KAD of so many clips")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write bench.json, bench.md and bench.svg there")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write results, tables and plots there")
+    parser.add_argument("--resume", action="store_true", help="go on from what is in --out")
     arguments = parser.parse_args(argv)
-    sizes = arguments.batch or ([1, EIGHT] if arguments.quick else [1, 2, 4, EIGHT, 16])
-    frames = arguments.frames or (25 if arguments.quick else 100)
-    rounds = arguments.rounds or (3 if arguments.quick else 5)
-    if min(frames, rounds, arguments.threads, *sizes) < 1:
+    if arguments.resume and not arguments.out:
+        parser.error("--resume goes on from what is in --out: give that too")
+    if min(arguments.frames or 1, arguments.rounds or 1, arguments.threads, *(arguments.batch or [1])) < 1 or arguments.clips < 0:
         parser.error("--batch, --frames, --rounds and --threads are at least 1")
 
     import torch
 
+    if arguments.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error("there is no GPU here that torch can use: leave --device out")
     torch.set_num_threads(arguments.threads)
     with _folder(arguments.checkpoint, arguments.sizes) as folder:
-        if arguments.growth or arguments.quality:
-            found = measure_growth(folder) if arguments.growth else measure_quality(folder)
-            if arguments.growth and arguments.out:
-                arguments.out.mkdir(parents=True, exist_ok=True)
-                plot_growth(found, arguments.out / "growth.svg")
-            print(json.dumps(found, indent=None if arguments.json else 2))
-            return 0
-        result = measure(folder, batch_sizes=sizes, frames=frames, rounds=rounds, tell=_to_stderr)
-    result |= {
-        "weights": arguments.checkpoint or f"random, musicgen-{arguments.sizes}'s sizes,",
-        "threads": arguments.threads,
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.system(), "architecture": platform.machine()},
-    }
-    if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "bench.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        (arguments.out / "bench.md").write_text(table(result), encoding="utf-8")
-        plot(result, arguments.out / "bench.svg")
+        if arguments.growth or arguments.overhead or arguments.startup or arguments.quality:
+            return _tell_other(arguments, folder)
+        try:
+            result = _speed(arguments, folder)
+        except ValueError as error:
+            parser.error(str(error))
     print(json.dumps(result) if arguments.json else table(result))
     return 0 if result["same_codes"] else 1
 
 
-def measure(
-    folder: Path,
-    *,
-    batch_sizes: Sequence[int],
-    frames: int,
-    rounds: int,
-    tell: Callable[[str], None] = lambda _line: None,
-    of: Callable[..., Iterator[Contender]] = contenders,
-) -> dict[str, Any]:
-    """Let every contender that is installed decode ``frames`` frames ``rounds`` times at each size, in turn, after one warm-up each.
-
-    Returns versions, median frames a second by contender and size, whether all codes in fp32 were the same, the bandwidth of memory, and
-    ratios (None where the codes differ).
-    """
-    tell("loading")
-    all_of_them = list(of(folder, most_takes=max(batch_sizes)))
-    codes: dict[str, Any] = {}
-    for contender in all_of_them:
-        codes[contender.name] = contender.decode(1, frames)  # also the warm-up
-        tell(f"{contender.name} is warm")
-    exact = [codes[contender.name] for contender in all_of_them if contender.exact]
-    same = all(bool((value == exact[0]).all()) for value in exact)
-    speeds: dict[str, dict[int, list[float]]] = {contender.name: {size: [] for size in batch_sizes} for contender in all_of_them}
-    read, weight_bytes = _reading(all_of_them)
-    bandwidths: list[float] = []
-    for number in range(rounds):
-        for size in batch_sizes:
-            for contender in all_of_them:
-                begun = time.perf_counter()
-                contender.decode(size, frames)
-                speeds[contender.name][size].append(size * frames / (time.perf_counter() - begun))
-            if read is not None:
-                bandwidths += [read() for _ in range(5)]
-        tell(f"round {number + 1} of {rounds}")
-    medians = {name: {size: statistics.median(values) for size, values in by_size.items()} for name, by_size in speeds.items()}
-    bandwidth = statistics.median(sorted(bandwidths)[len(bandwidths) // 2 :]) if bandwidths else None  # its better half: it is a limit
-    kinds = {contender.kind: medians[contender.name] for contender in all_of_them}
-    return {
-        "versions": {name: _version(name) for name in ("torch", "transformers", "audiocraft")} | {"python": platform.python_version()},
-        "batch_sizes": list(batch_sizes),
-        "frames": frames,
-        "rounds": rounds,
-        "frames_per_s": {name: {str(size): round(speed, 2) for size, speed in by_size.items()} for name, by_size in medians.items()},
-        "same_codes": same,
-        "bandwidth_gb_per_s": round(bandwidth / 1e9, 1) if bandwidth else None,
-        "int8_weight_mb": round(weight_bytes / 1e6) if weight_bytes else None,
-        "ratios": ratios(kinds, bandwidth, weight_bytes) if same else None,
+def _speed(arguments: argparse.Namespace, folder: Path) -> Found:
+    """Raises ValueError where there is nothing to go on from."""
+    about: Found = {
+        "weights": arguments.checkpoint or f"random, musicgen-{arguments.sizes}'s sizes",
+        "threads": arguments.threads,
+        "machine": machine(arguments.device),
     }
+    before: Found | None = None
+    if arguments.resume and (arguments.out / "bench.json").is_file():
+        before = json.loads((arguments.out / "bench.json").read_text(encoding="utf-8"))
+        if differ := [name for name, value in about.items() if before.get(name) != value]:
+            raise ValueError(f"what is in {arguments.out} was measured otherwise ({', '.join(differ)}): name another folder")
+
+    def keep(found: Found) -> None:
+        if arguments.out:
+            _write(arguments.out, "bench.json", json.dumps(found | about, indent=1) + "\n")
+
+    result = about | measure(
+        folder,
+        batch_sizes=arguments.batch or ([1, EIGHT] if arguments.quick else [1, 2, 4, EIGHT, 16]),
+        frames=arguments.frames or (25 if arguments.quick else 100),
+        rounds=arguments.rounds or (3 if arguments.quick else 5),
+        device=arguments.device,
+        half=arguments.half or arguments.device.startswith("cuda"),
+        tell=_to_stderr,
+        before=before,
+        keep=keep,
+    )
+    if arguments.out:
+        keep(result)
+        _write(arguments.out, "bench.md", table(result))
+        plot(result, arguments.out / "bench.svg")
+    return result
 
 
-def ratios(kinds: dict[str, dict[int, float]], bandwidth: float | None, weight_bytes: int) -> dict[str, float | None]:
-    """Of median frames a second by kind of contender and number of takes. None: one of the two was not measured here."""
+def _tell_other(arguments: argparse.Namespace, folder: Path) -> int:
+    """Growth, overhead, start-up or quality: printed as JSON, or as a table where there is one; kept in --out."""
+    name: str
+    words: Callable[[Any], str] = partial(json.dumps, indent=2)
+    if arguments.growth:
+        from engine.bench.growth import measure_growth
 
-    def over(a: float | None, b: float | None) -> float | None:
-        return round(a / b, 2) if a and b else None
+        name, found = "growth", measure_growth(folder, tell=_to_stderr)
+    elif arguments.overhead:
+        from engine.bench.overhead import measure_overhead
 
-    def speed(kind: str, takes: int) -> float | None:
-        return kinds.get(kind, {}).get(takes)
+        name, found, words = "overhead", measure_overhead(folder, rounds=arguments.rounds or 5), overhead_table
+    elif arguments.startup:
+        from engine.bench.startup import measure_startup
 
-    found = {
-        f"{precision}_vs_{peer}": over(speed(f"ours {precision}", 1), speed(peer, 1))
-        for precision in ("int8", "fp32")
-        for peer in ("audiocraft", "transformers")
-    }
-    found |= {f"eight_int8_vs_{peer}": over(speed("ours int8", EIGHT), speed(peer, EIGHT)) for peer in ("audiocraft", "transformers")}
-    found["eight_vs_one"] = over(speed("ours int8", EIGHT), speed("ours int8", 1))
-    limit = bandwidth / weight_bytes if bandwidth and weight_bytes else None  # frames a second, were nothing done but reading weights
-    found["of_bandwidth_limit"] = over(speed("ours int8", 1), limit)
-    return found
+        name, found = "startup", measure_startup(folder, rounds=arguments.rounds or 3)
+    else:
+        from engine.bench.quality import measure_quality
 
-
-def _reading(all_of_them: Sequence[Contender]) -> tuple[Callable[[], float] | None, int]:
-    """What reads the int8 weights once and gives bytes a second; and how many bytes they are. (None, 0) without them."""
-    for contender in all_of_them:
-        if contender.kind == "ours int8" and contender.model is not None:
-            return contender.model.read_weights, contender.model.weight_bytes
-    return None, 0
+        name, found, words = "quality", measure_quality(folder, clips=arguments.clips, tell=_to_stderr), quality_table
+    found = found | {"threads": arguments.threads, "machine": machine("cpu")}
+    if arguments.out:
+        _write(arguments.out, f"{name}.json", json.dumps(found, indent=1) + "\n")
+        if arguments.growth:
+            plot_growth(found, arguments.out / "growth.svg")
+        elif not arguments.startup:
+            _write(arguments.out, f"{name}.md", words(found) + "\n")
+    print(json.dumps(found) if arguments.json else words(found))
+    return 0
 
 
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+def machine(device: str) -> dict[str, Any]:
+    """What it was measured on."""
+    import torch
+
+    gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
+    return {"cpu": _cpu(), "cores": os.cpu_count(), "gpu": gpu, "system": platform.system(), "architecture": platform.machine()}
 
 
 def _cpu() -> str:
@@ -187,8 +175,16 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
+def _write(folder: Path, name: str, text: str) -> None:
+    """Whole or not at all: a run may be stopped at any moment."""
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / f".{name}.new"
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(folder / name)
+
+
 def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr)
+    print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
