@@ -18,6 +18,9 @@ from bot.answer import end_what_was_left
 from bot.buttons import TakeButton
 from bot.commands import COMMANDS
 from bot.commands.crate import CratePage
+from bot.commands.finetune import FinetunesPage
+from bot.finetune_buttons import CancelFinetune
+from bot.finetunes import Finetunes
 from bot.kit import Interaction
 from bot.listening import Listening
 from bot.ratings import Ratings
@@ -26,7 +29,7 @@ from bot.schedule import Schedule, nightly_jobs
 from bot.settings import BotSettings
 from bot.takes import Takes
 from engine.client import EngineClient, EngineError
-from storage import OpenAnswer, Store, Take
+from storage import Finetune, OpenAnswer, Store, Take
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +67,13 @@ class Composer(discord.Client):
             allowed_installs=app_commands.AppInstallationType(guild=True, user=False),
         )
         self.takes = Takes(self, store, engine, per_member=settings.bot_takes_per_member)
+        self.finetunes = Finetunes(self, store, engine)
         self.ratings = Ratings(self, store)
         self.listening = Listening(store, engine)
         self.schedule = Schedule(store, settings, nightly_jobs(store, settings, self.compare_ratings))
         self._left: Sequence[Take] = ()
         self._left_answers: Sequence[OpenAnswer] = ()
+        self._left_finetunes: Sequence[Finetune] = ()
         self._getting_ready = asyncio.Lock()
         self._at_ready: set[asyncio.Task[object]] = set()
         for command in COMMANDS:
@@ -81,7 +86,8 @@ class Composer(discord.Client):
         """
         self._left = await self.store.takes.unfinished()
         self._left_answers = await self.store.answers.left()
-        self.add_dynamic_items(TakeButton, CratePage)
+        self._left_finetunes = await self.store.finetunes.unfinished()
+        self.add_dynamic_items(TakeButton, CratePage, CancelFinetune, FinetunesPage)
         await self.tree.sync()
 
     async def on_ready(self) -> None:
@@ -97,6 +103,8 @@ class Composer(discord.Client):
                 await self.takes.recover(left)
             left_answers, self._left_answers = self._left_answers, ()
             await end_what_was_left(self, self.store, left_answers)
+            left_finetunes, self._left_finetunes = self._left_finetunes, ()
+            await self.finetunes.recover(left_finetunes)
             await self._say_if_engine_is_down()
             self.listening.catch_up()
             await self.schedule.start()
@@ -114,6 +122,7 @@ class Composer(discord.Client):
             work.cancel()
         await asyncio.gather(*self._at_ready, return_exceptions=True)
         await self.takes.close()
+        await self.finetunes.close()
         await self.listening.close()
         await super().close()
 

@@ -43,7 +43,9 @@ async def keep(store: Store, take_id: str, done: Done) -> Take:
         loop_bpm=done.loop.bpm if done.loop else None,
         loop_own_bpm=done.loop.own_bpm if done.loop else None,
     )
-    return await store.takes.keep_clip(take_id, kept, seed=done.seed, checkpoint=done.checkpoint, checkpoint_kind=done.checkpoint_kind)
+    return await store.takes.keep_clip(
+        take_id, kept, seed=done.seed, checkpoint=done.checkpoint, checkpoint_kind=done.checkpoint_kind, strength=done.strength
+    )
 
 
 async def files(store: Store, take: Take) -> list[discord.File]:

@@ -25,6 +25,11 @@ REQUEST_BYTES = 25 * 2**20
 PROGRESS_EVERY_S = 2.5
 """Least time between two edits of one progress message: a channel takes five edits in five seconds, and four takes may run in one."""
 
+FINETUNE_EVERY_S = 5.0
+"""The same for a finetune, which takes minutes to hours, and whose plot is uploaded anew."""
+
+MESSAGE_FILES = 10
+
 AUTOCOMPLETE_ANSWER_S = 2.0
 """Discord drops suggestions after 3 s; what isn't known by then is left out."""
 

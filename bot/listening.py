@@ -12,8 +12,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from bot.uploads import spoken_name
-from engine.api import MAX_CRATE_TRACKS, Analysis, AnalysisRequest, CrateTrack, Report, ReportRequest, Similar, SimilarRequest, Working
+from bot.uploads import wire_track
+from engine.api import MAX_CRATE_TRACKS, Analysis, AnalysisRequest, Report, ReportRequest, Similar, SimilarRequest, Working
 from engine.client import EngineClient, EngineError, EngineUnreachable
 from storage import BlobMissing, Heard, Store, Track
 
@@ -42,13 +42,7 @@ class Listening:
     async def report(self, guild_id: int, told: Told | None = None) -> Report:
         """The crate as a dataset. There is at least one track. Raises EngineError, BlobMissing."""
         tracks = await self._store.tracks.list(guild_id, limit=MAX_CRATE_TRACKS)
-        named = [
-            CrateTrack(
-                sha256=track.sha256, title=(track.title or spoken_name(track.filename))[:300], artist=(track.artist or "")[:300] or None
-            )
-            for track in tracks
-        ]
-        return await self._engine.report(ReportRequest(tracks=named), self._store.blobs.get, told)
+        return await self._engine.report(ReportRequest(tracks=[wire_track(track) for track in tracks]), self._store.blobs.get, told)
 
     async def similar(self, guild_id: int, sha256: str, bytes_of: BytesOf | None = None, told: Told | None = None) -> Similar:
         """Which of the guild's tracks go with the bytes of that hash; ``bytes_of`` has them where the store doesn't.

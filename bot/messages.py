@@ -17,7 +17,7 @@ import discord
 from bot.orders import clock
 from engine.keys import parse_key
 from engine.musical import Aim, LoopFacts, described, outcome, spoken
-from storage import Take
+from storage import Finetune, Take
 
 VIOLET = 0xA855F7
 GREY = 0x4E5058
@@ -119,8 +119,11 @@ def progress_embed(take: Take, moment: Moment) -> discord.Embed:
     return discord.Embed(description=f"{headline(take)}\n{progress_line(moment)}", colour=GREY)
 
 
-def clip_embed(take: Take, *, requester: str | None = None, can_rate: bool = True) -> discord.Embed:
-    """The text of a finished clip. The checkpoint stands under a spoiler: listeners rate blind, and may look afterwards."""
+def clip_embed(take: Take, *, requester: str | None = None, can_rate: bool = True, finetune: Finetune | None = None) -> discord.Embed:
+    """The text of a finished clip. The checkpoint stands under a spoiler: listeners rate blind, and may look afterwards.
+
+    ``finetune``: the guild's own that made the checkpoint, where it is one of those.
+    """
     assert take.clip is not None
     facts = [clock(take.clip.duration_s)]
     if take.clip.seam_s is not None:
@@ -131,7 +134,7 @@ def clip_embed(take: Take, *, requester: str | None = None, can_rate: bool = Tru
     if take.temperature is not None:
         facts.append(f"temperature {take.temperature:g}")
     if take.checkpoint:
-        facts.append(f"checkpoint ||{plain(take.checkpoint)}||")
+        facts.append(f"checkpoint ||{_made_by(take, finetune)}||")
     text = f"{headline(take)}\n{' · '.join(facts)}"
     if line := music_line(take):
         text += f"\n🎚️ {line}"
@@ -142,6 +145,15 @@ def clip_embed(take: Take, *, requester: str | None = None, can_rate: bool = Tru
     for_whom = f" · for {shorten(requester, 40)}" if requester else ""
     embed.set_footer(text=("Rate it below, 1️⃣ (poor) to 5️⃣ (great) · " if can_rate else "") + f"AI-generated{for_whom}")
     return embed
+
+
+def _made_by(take: Take, finetune: Finetune | None) -> str:
+    said = [plain(take.checkpoint or "") if finetune is None else f"{plain(finetune.name)} (finetune)"]
+    if take.strength is not None and take.strength != 1.0:
+        said.append(f"strength {take.strength * 100:.0f} %")
+    if finetune is not None and finetune.gate == "failed":
+        said.append("⚠️ did not pass its gate")
+    return ", ".join(said)
 
 
 def failed_embed(take: Take, why: str) -> discord.Embed:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from bot.refusal import Refusal, sentence
 from engine.api import MAX_PROMPT_CHARACTERS, MAX_SEED, GenerateRequest, Sampling
-from engine.api.takes import DEFAULT_SECONDS
+from engine.api.takes import DEFAULT_SECONDS, MAX_STRENGTH
 from engine.keys import NOTE_NAMES, Key, parse_key
 from engine.musical import bars_seconds
 from engine.words import explain
@@ -40,12 +40,14 @@ def text_order(
     guidance: float | None = None,
     temperature: float | None = None,
     checkpoint: str | None = None,
+    strength: float | None = None,
 ) -> GenerateRequest:
     """``/generate``. Raises Refusal."""
     if not prompt.strip():
         raise Refusal(f"Say what it should sound like, for example {PROMPT_EXAMPLE}.")
     music: dict[str, Any] = {"bpm": bpm, "key": key, "bars": bars, "loop": loop}
-    return _order("text", prompt, seconds=seconds, seed=seed, guidance=guidance, temperature=temperature, checkpoint=checkpoint, **music)
+    made_by: dict[str, Any] = {"checkpoint": checkpoint, "strength": parse_strength(strength)}
+    return _order("text", prompt, seconds=seconds, seed=seed, guidance=guidance, temperature=temperature, **music, **made_by)
 
 
 def surprise_order(*, seconds: float | None = None, seed: int | None = None) -> GenerateRequest:
@@ -63,10 +65,11 @@ def continuation_order(
     key: str | None = None,
     bars: int | None = None,
     loop: bool = False,
+    strength: float | None = None,
     prompt: str = "",
 ) -> GenerateRequest:
     """``/continue``; ``prompt`` may be empty: the track alone says how it goes on. Raises Refusal."""
-    music: dict[str, Any] = {"bpm": bpm, "key": key, "bars": bars, "loop": loop}
+    music: dict[str, Any] = {"bpm": bpm, "key": key, "bars": bars, "loop": loop, "strength": parse_strength(strength)}
     return _order("continuation", prompt, seconds=seconds, track=track_sha256, from_s=from_s, prompt_seconds=prompt_seconds, **music)
 
 
@@ -108,6 +111,15 @@ def parse_time(text: str, name: str = "from") -> float | None:
     for part in text.split(":"):
         seconds = seconds * 60 + float(part)
     return seconds
+
+
+def parse_strength(typed: float | None) -> float | None:
+    """1 is a finetune's own strength: from ``80`` or ``0.8``, both 80 %. Raises Refusal."""
+    if typed is None:
+        return None
+    if not 0 <= typed <= 100 * MAX_STRENGTH:
+        raise Refusal(f"`strength` must be from 0 to {100 * MAX_STRENGTH:.0f} %, not {typed:g}. 100 is the finetune as it is, 0 its base.")
+    return typed if typed <= MAX_STRENGTH else typed / 100
 
 
 def parse_length(text: str, name: str) -> tuple[float | None, int | None, bool]:

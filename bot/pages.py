@@ -57,6 +57,14 @@ def help_page(settings: GuildSettings, *, takes_per_member: int) -> discord.Embe
         inline=False,
     )
     embed.add_field(
+        name="Teach it your sound",
+        value=(
+            "`/finetune start` – learns from the crate and shows whether that helped, on tracks it has not heard · `/finetune list`\n"
+            "`/finetune use` – which of them makes the clips, or the base · `strength: 50` in `/generate` – how much of it is heard"
+        ),
+        inline=False,
+    )
+    embed.add_field(
         name="Under each clip",
         value="**Again** with a new seed · **Continue** from its end · **Keep in crate** · **Delete** (yours, or any for moderators)",
         inline=False,
@@ -152,6 +160,8 @@ def status_page(status: Status) -> discord.Embed:
         point = status.checkpoint
         size = f"{point.parameters / 1e6:.1f} M parameters"
         value = f"{plain(point.name)} ({code(point.id)}), {point.kind}, {size}\nlicence: {plain(point.licence)}"
+        if point.gate == "failed":
+            value += "\n⚠️ This finetune did not pass its gate, and was chosen all the same. `/finetune use` goes back to the base."
         embed.add_field(name="Checkpoint", value=value, inline=False)
     embed.add_field(
         name="This server", value=f"{plural(status.queue, 'take')} waiting or running · token {code(status.settings.token)}", inline=False
@@ -170,6 +180,8 @@ def settings_page(settings: GuildSettings) -> discord.Embed:
     embed = discord.Embed(title="Settings of this server", colour=VIOLET)
     embed.add_field(name="Token", value=f"{code(settings.token)} – a prompt with this word is in category A or B", inline=False)
     embed.add_field(name="Checkpoint", value=code(settings.checkpoint) if settings.checkpoint else "the engine's default", inline=False)
+    who = {"moderators": "moderators", "everyone": "everyone", "role": f"<@&{settings.finetune_role_id}> and moderators"}
+    embed.add_field(name="Finetuning", value=f"for {who[settings.finetune_by]}", inline=False)
     return embed
 
 

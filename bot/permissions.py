@@ -7,6 +7,7 @@ from typing import Any
 import discord
 
 from bot.refusal import Refusal
+from storage import GuildSettings
 
 Interaction = discord.Interaction[Any]
 
@@ -50,6 +51,17 @@ def check_moderator(interaction: Interaction) -> None:
     """Raises Refusal."""
     if not is_moderator(interaction):
         raise Refusal("That is for moderators: it needs the *Manage Messages* permission.")
+
+
+def check_finetuner(interaction: Interaction, settings: GuildSettings) -> None:
+    """Whether this member may finetune, and choose among finetunes. Moderators always may. Raises Refusal."""
+    if is_moderator(interaction) or settings.finetune_by == "everyone":
+        return
+    if settings.finetune_by == "moderators":
+        raise Refusal("Finetuning is for moderators here. They can open it to a role or to everyone: `/settings finetuning`.")
+    roles = interaction.user.roles if isinstance(interaction.user, discord.Member) else []
+    if all(role.id != settings.finetune_role_id for role in roles):
+        raise Refusal(f"Finetuning is for <@&{settings.finetune_role_id}> here. Moderators can change that: `/settings finetuning`.")
 
 
 def check_own(interaction: Interaction, member_id: int, what: str, who: str = "Only whoever asked for a take, or a moderator, can") -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import discord
 
-from bot import buttons, clips, messages
+from bot import buttons, checkpoints, clips, messages
 from bot.errors import ENGINE_DOWN, ENGINE_WENT_AWAY, RESTARTED, UNEXPECTED, words_for
 from bot.kit import Interaction
 from bot.limits import delivery_bytes
@@ -186,6 +186,7 @@ class Takes:
             seed=order.seed,
             guidance_scale=order.sampling.guidance_scale,
             temperature=order.sampling.temperature,
+            strength=order.strength,
             checkpoint=checkpoint,
             track_sha256=order.track,
             track_name=track_name,
@@ -237,6 +238,8 @@ class Takes:
     async def _generate(self, running: _Running) -> Done:
         """Raises EngineError, Refusal, BlobMissing."""
         order = running.order
+        if order.checkpoint is not None:
+            await self._check_checkpoint(running.take, order.checkpoint)
         if order.track is not None:
             track = await self._engine.put_track(await self._store.blobs.get(order.track))
             check_reaches(order.from_s, track.duration_s)
@@ -257,10 +260,19 @@ class Takes:
                 running.message.show(messages.progress_embed(running.take, running.moment))
         raise EngineUnreachable("the engine ended without a clip")
 
+    async def _check_checkpoint(self, take: Take, wanted: str) -> None:
+        """Only one that the guild may use reaches the engine, which knows nothing of guilds. Raises EngineError, Refusal."""
+        points = await checkpoints.of_guild(self._engine, self._store, take.guild_id)
+        usual = (await self._store.guilds.settings(take.guild_id)).checkpoint
+        if wanted == usual and all(point.id != wanted for point in points):
+            raise Refusal("The engine doesn't have this server's checkpoint any more: choose another with `/finetune use`.")
+        checkpoints.find(points, wanted)
+
     async def _post(self, running: _Running) -> None:
         """The clip is kept: shows it, and only then calls the take done."""
         take = running.take
-        embed = messages.clip_embed(take, requester=running.requester, can_rate=running.can_rate)
+        finetune = await self._store.finetunes.by_checkpoint(take.guild_id, take.checkpoint) if take.checkpoint else None
+        embed = messages.clip_embed(take, requester=running.requester, can_rate=running.can_rate, finetune=finetune)
         replaced = await running.message.post(embed, buttons.clip_view(take), lambda: clips.files(self._store, take), take.id)
         assert running.message.message_id is not None
         await self._store.takes.attach_message(take.id, running.message.message_id, running.message.channel.id)
@@ -269,7 +281,7 @@ class Takes:
             await running.message.discard(replaced)
         log.info("take %s is posted: %s, %.1f s", take.id, take.kind, take.clip.duration_s if take.clip else 0)
         if running.can_rate and not await clips.add_scale(running.message.reference):
-            warned = messages.clip_embed(running.take, requester=running.requester, can_rate=False)
+            warned = messages.clip_embed(running.take, requester=running.requester, can_rate=False, finetune=finetune)
             await running.message.reference.edit(embed=warned)
 
     async def _end_cancelled(self, running: _Running) -> None:
@@ -291,7 +303,8 @@ class Takes:
 def order_of(take: Take) -> GenerateRequest:
     """What was asked for, from its row: to be asked again."""
     length = {"seconds": take.seconds} if take.bars is None else {"bars": take.bars}
-    given = {"from_s": take.from_s, "prompt_seconds": take.prompt_seconds, "bpm": take.bpm, "key": take.key, **length}
+    made_by = {"checkpoint": take.checkpoint, "strength": take.strength}
+    given = {"from_s": take.from_s, "prompt_seconds": take.prompt_seconds, "bpm": take.bpm, "key": take.key, **length, **made_by}
     return GenerateRequest.model_validate(
         {
             "take_id": take.id,
@@ -300,7 +313,6 @@ def order_of(take: Take) -> GenerateRequest:
             "loop": take.loop,
             "seed": take.seed,
             "sampling": {"guidance_scale": take.guidance_scale, "temperature": take.temperature},
-            "checkpoint": take.checkpoint,
             "track": take.track_sha256,
             **{name: value for name, value in given.items() if value is not None},
         }

@@ -14,7 +14,7 @@ import discord
 from bot.messages import file_name, plain, shorten
 from bot.orders import clock
 from bot.refusal import Refusal
-from engine.api import MAX_TRACK_BYTES
+from engine.api import MAX_TRACK_BYTES, CrateTrack
 from storage import Take, Track
 
 if TYPE_CHECKING:
@@ -75,6 +75,12 @@ def track_label(track: Track) -> str:
     """``Artist – Title``, or the file's name."""
     title = track.title or spoken_name(track.filename)
     return f"{track.artist} – {title}" if track.artist else title
+
+
+def wire_track(track: Track) -> CrateTrack:
+    """A track as the engine is told of it."""
+    title = track.title or spoken_name(track.filename)
+    return CrateTrack(sha256=track.sha256, title=title[:300], artist=(track.artist or "")[:300] or None)
 
 
 async def keep_clip(interaction: Interaction, take: Take) -> Track:

@@ -6,7 +6,7 @@ from typing import Any
 
 from discord import app_commands
 
-from bot.commands import admin, continue_, crate, generate, help_, results, similar
+from bot.commands import admin, continue_, crate, finetune, generate, help_, results, similar
 
 COMMANDS: list[app_commands.Command[Any, ..., Any] | app_commands.ContextMenu | app_commands.Group] = [
     generate.generate,
@@ -18,6 +18,7 @@ COMMANDS: list[app_commands.Command[Any, ..., Any] | app_commands.ContextMenu | 
     crate.add_message,
     similar.similar,
     similar.similar_message,
+    finetune.FinetuneGroup(),
     results.results,
     results.export,
     help_.help_,

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import platform
 from importlib import metadata
+from typing import Literal
 
 import discord
 from discord import app_commands
 
-from bot import pages
+from bot import checkpoints, pages
 from bot.commands.generate import suggest_checkpoints
 from bot.kit import Interaction
 from bot.limits import AUTOCOMPLETE_ANSWER_S
@@ -20,6 +21,7 @@ from bot.permissions import check_moderator, is_moderator
 from bot.refusal import Refusal, sentence
 from engine.api import CheckpointInfo, Health
 from engine.client import EngineClient, EngineError
+from storage import Store
 
 
 @app_commands.command(name="status", description="For moderators: engine, queue, checkpoint, next scheduled runs, versions")
@@ -30,7 +32,7 @@ async def status(interaction: Interaction) -> None:
     await interaction.response.defer(ephemeral=True, thinking=True)
     client = interaction.client
     settings = await client.store.guilds.settings(interaction.guild_id)
-    health, checkpoint, trouble = await _ask_engine(client.engine, settings.checkpoint)
+    health, checkpoint, trouble = await _ask_engine(client.engine, client.store, interaction.guild_id, settings.checkpoint)
     versions = {
         "techno-composer": _version("techno-composer"),
         "discord.py": discord.__version__,
@@ -83,22 +85,35 @@ class Settings(app_commands.Group, name="settings", description="For moderators:
         assert interaction.guild_id is not None
         await interaction.response.defer(ephemeral=True, thinking=True)
         if checkpoint is not None:
-            known = [point.id for point in await interaction.client.engine.checkpoints()]
-            if checkpoint not in known:
-                raise Refusal(f"The engine has no such checkpoint. It has: {', '.join(f'`{name}`' for name in known[:10])}.")
+            client = interaction.client
+            checkpoints.find(await checkpoints.of_guild(client.engine, client.store, interaction.guild_id), checkpoint)
         settings = await interaction.client.store.guilds.update(interaction.guild_id, checkpoint=checkpoint)
         await interaction.edit_original_response(embed=pages.settings_page(settings))
+
+    @app_commands.command(name="finetuning", description="Who may finetune, and choose which finetune makes the clips")
+    @app_commands.describe(who="Moderators always may", role="Whose members may, if it is for a role")
+    async def finetuning(
+        self, interaction: Interaction, who: Literal["moderators", "role", "everyone"], role: discord.Role | None = None
+    ) -> None:
+        assert interaction.guild_id is not None
+        if (who == "role") != (role is not None):
+            raise Refusal("Name the `role` as well." if who == "role" else "Leave `role` out, or choose `who: role`.")
+        role_id = role.id if role is not None else None
+        settings = await interaction.client.store.guilds.update(interaction.guild_id, finetune_by=who, finetune_role_id=role_id)
+        await interaction.response.send_message(embed=pages.settings_page(settings), ephemeral=True)
 
     @checkpoint.autocomplete("checkpoint")
     async def _suggest(self, interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
         return await suggest_checkpoints(interaction, typed)
 
 
-async def _ask_engine(engine: EngineClient, wanted: str | None) -> tuple[Health | None, CheckpointInfo | None, str | None]:
+async def _ask_engine(
+    engine: EngineClient, store: Store, guild_id: int, wanted: str | None
+) -> tuple[Health | None, CheckpointInfo | None, str | None]:
     try:
         async with asyncio.timeout(2 * AUTOCOMPLETE_ANSWER_S):
             health = await engine.health()
-            points = await engine.checkpoints() if health.ready else []
+            points = await checkpoints.of_guild(engine, store, guild_id) if health.ready else []
     except EngineError as error:
         return None, None, sentence(error.message)
     except TimeoutError:

@@ -14,7 +14,7 @@ from discord import app_commands, ui
 
 from bot import uploads
 from bot.commands.crate import find_track, suggest_tracks
-from bot.commands.generate import BARS, LOOP, key_choices
+from bot.commands.generate import BARS, LOOP, STRENGTH, key_choices
 from bot.errors import answering
 from bot.kit import Interaction
 from bot.messages import shorten
@@ -82,6 +82,7 @@ class Source:
     key="Key, if it is not to keep the track's: Am, A minor or 8A",
     bars=BARS,
     loop=LOOP,
+    strength=STRENGTH,
     prompt="Words that steer it, if you like",
 )
 async def continue_(  # noqa: PLR0917 (options of a slash command)
@@ -95,6 +96,7 @@ async def continue_(  # noqa: PLR0917 (options of a slash command)
     key: str | None = None,
     bars: int | None = None,
     loop: bool = False,
+    strength: float | None = None,
     prompt: str = "",
 ) -> None:
     assert interaction.guild_id is not None
@@ -115,6 +117,7 @@ async def continue_(  # noqa: PLR0917 (options of a slash command)
         key=key,
         bars=bars,
         loop=loop,
+        strength=strength,
         prompt=prompt,
     )
     await begin(interaction, source, order)

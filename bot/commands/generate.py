@@ -6,11 +6,12 @@ import asyncio
 
 from discord import app_commands
 
-from bot import buttons, pages
+from bot import buttons, checkpoints, pages
 from bot.kit import Interaction
 from bot.limits import AUTOCOMPLETE_ANSWER_S, AUTOCOMPLETE_CHOICES, CHOICE_CHARACTERS
 from bot.messages import shorten
 from bot.orders import several, suggest_keys, surprise_order, text_order
+from engine.api import CheckpointInfo
 from engine.client import EngineError
 
 SECONDS = "How long, in seconds: 1 to 240; 8 if left out"
@@ -18,6 +19,7 @@ BPM = "Tempo: 60 to 200"
 KEY = "Key, as you write it: Am, A minor or 8A"
 BARS = "How long, in bars at that tempo, instead of seconds"
 LOOP = "Cut it to whole bars at exactly that tempo, its end meeting its start"
+STRENGTH = "How strongly a finetune is heard, in percent: 0 to 150; 100 if left out"
 SEED = "Any number: the same seed with the same words gives the same clip"
 
 
@@ -34,6 +36,7 @@ SEED = "Any number: the same seed with the same words gives the same clip"
     guidance="How closely it follows the words: 1 to 10; the model's usual if left out",
     temperature="How adventurous it is: 0 to 3; the model's usual if left out",
     checkpoint="Which model makes it; this server's usual one if left out",
+    strength=STRENGTH,
 )
 async def generate(  # noqa: PLR0917 (options of a slash command)
     interaction: Interaction,
@@ -48,6 +51,7 @@ async def generate(  # noqa: PLR0917 (options of a slash command)
     guidance: float | None = None,
     temperature: float | None = None,
     checkpoint: str | None = None,
+    strength: float | None = None,
 ) -> None:
     order = text_order(
         prompt,
@@ -60,6 +64,7 @@ async def generate(  # noqa: PLR0917 (options of a slash command)
         guidance=guidance,
         temperature=temperature,
         checkpoint=checkpoint,
+        strength=strength,
     )
     orders = several(order, takes)
     await interaction.client.takes.check(interaction, len(orders))
@@ -93,18 +98,24 @@ async def queue(interaction: Interaction) -> None:
 
 
 async def suggest_checkpoints(interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
-    """The engine's checkpoints; none when it doesn't answer in time: the option may be left out."""
+    """The checkpoints that this guild may use; none when the engine doesn't answer in time: the option may be left out."""
+    if interaction.guild_id is None:
+        return []
     try:
         async with asyncio.timeout(AUTOCOMPLETE_ANSWER_S):
-            checkpoints = await interaction.client.engine.checkpoints()
+            points = await checkpoints.of_guild(interaction.client.engine, interaction.client.store, interaction.guild_id)
     except (EngineError, TimeoutError):
         return []
     wanted = typed.casefold()
     return [
-        app_commands.Choice(name=shorten(f"{point.name} ({point.kind})", CHOICE_CHARACTERS), value=point.id)
-        for point in checkpoints
+        app_commands.Choice(name=shorten(f"{point.name} ({_what_it_is(point)})", CHOICE_CHARACTERS), value=point.id)
+        for point in points
         if len(point.id) <= CHOICE_CHARACTERS and (wanted in point.id.casefold() or wanted in point.name.casefold())
     ][:AUTOCOMPLETE_CHOICES]
+
+
+def _what_it_is(point: CheckpointInfo) -> str:
+    return f"{point.kind}, did not pass its gate" if point.gate == "failed" else point.kind
 
 
 @generate.autocomplete("checkpoint")

@@ -242,12 +242,21 @@ class PatientClient(EngineClient):
 
     async def generate(self, request: GenerateRequest) -> Any:
         async with aclosing(super().generate(request)) as events:
-            while True:
-                try:
-                    event = await self.env.external_wait(anext(events), reason="the engine is at work")
-                except StopAsyncIteration:
-                    return
+            async for event in self._patiently(events):
                 yield event
+
+    async def finetune_events(self, finetune_id: str, after: int = 0) -> Any:
+        async with aclosing(super().finetune_events(finetune_id, after)) as events:
+            async for event in self._patiently(events):
+                yield event
+
+    async def _patiently(self, events: Any) -> Any:
+        while True:
+            try:
+                event = await self.env.external_wait(anext(events), reason="the engine is at work")
+            except StopAsyncIteration:
+                return
+            yield event
 
 
 @dataclass
@@ -273,6 +282,7 @@ class Scripted:
     """What an analysis waits for."""
     left: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a client went away before its take was done."""
+    points: list[CheckpointInfo] = field(default_factory=lambda: [a_checkpoint("pocket", default=True), a_checkpoint("alice")])
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         wanted = GenerateRequest.model_validate_json(await request.read())
@@ -359,13 +369,12 @@ class Scripted:
         return web.json_response(health.model_dump())
 
     async def checkpoints(self, request: web.Request) -> web.Response:
-        points = [
-            CheckpointInfo(
-                id=name, name=name, kind="base", sample_rate=32000, channels=1, window_s=30.0, parameters=1, licence="MIT", default=not n
-            )
-            for n, name in enumerate(("pocket", "alice"))
-        ]
-        return web.json_response({"checkpoints": [point.model_dump() for point in points]})
+        return web.json_response({"checkpoints": [point.model_dump() for point in self.points]})
+
+
+def a_checkpoint(checkpoint_id: str, **changes: Any) -> CheckpointInfo:
+    fields: dict[str, Any] = {"name": checkpoint_id, "kind": "base", "sample_rate": 32000, "channels": 1, "window_s": 30.0, "parameters": 1}
+    return CheckpointInfo(**{"id": checkpoint_id, "licence": "MIT"} | fields | changes)
 
 
 def _wire(answer: Any) -> web.Response:
@@ -422,7 +431,13 @@ def done() -> Callable[..., Done]:
 
 
 @pytest.fixture
-async def scripted() -> AsyncIterator[Scripted]:
+def more_routes() -> list[web.RouteDef]:
+    """What else the scripted engine answers, where a test's own folder says so."""
+    return []
+
+
+@pytest.fixture
+async def scripted(more_routes: list[web.RouteDef]) -> AsyncIterator[Scripted]:
     engine = Scripted()
     app = web.Application(client_max_size=2**26)
     app.add_routes(
@@ -435,6 +450,7 @@ async def scripted() -> AsyncIterator[Scripted]:
             web.post("/v1/reports", engine.report),
             web.post("/v1/similar", engine.similar),
             web.get("/v1/checkpoints", engine.checkpoints),
+            *more_routes,
             web.get("/healthz", engine.health),
         ]
     )

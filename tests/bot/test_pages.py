@@ -107,7 +107,7 @@ async def test_a_server_chooses_its_checkpoint_among_those_there_are(world: Any,
     choices = await world.mira.autocomplete(world.lab, "settings checkpoint", "checkpoint", "ali")
     assert choices == [{"name": "alice (base)", "value": "alice"}]
     refused = await world.mira.slash(world.lab, "settings checkpoint", checkpoint="nope")
-    assert "It has: `pocket`, `alice`." in world.said(refused)
+    assert "There is no checkpoint `nope` here." in world.said(refused) and "pick one of: `pocket`, `alice`." in world.said(refused)
     await world.mira.slash(world.lab, "settings checkpoint", checkpoint="alice")
     scripted.events = [done()]
     await world.alice.slash(world.lab, "generate", prompt="techno")
@@ -125,7 +125,7 @@ async def test_every_command_is_for_servers_only_and_none_needs_a_privileged_int
     commands = await world.bot.tree.fetch_commands()
     assert {command.name for command in commands} == {
         "generate", "surprise", "queue", "continue", "Continue this track", "crate", "Add to crate",
-        "similar", "Similar tracks",
+        "similar", "Similar tracks", "finetune",
         "results", "export", "help", "status", "settings",
     }  # fmt: skip
     for command in (*world.bot.tree.get_commands(),):

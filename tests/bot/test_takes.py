@@ -135,8 +135,8 @@ async def test_engine_killed_in_the_middle_then_tried_again_with_the_same_seed(w
         (503, {"code": "not_ready", "message": "loading", "retry_after_s": 5.0}, "still loading its model. Try again in about 5 seconds"),
         (
             404,
-            {"code": "unknown_checkpoint", "message": "there is no checkpoint 'nope'"},
-            "There is no checkpoint 'nope'. Leave `checkpoint`",
+            {"code": "unknown_checkpoint", "message": "there is no checkpoint 'nope': choose one of another server's"},
+            "The engine has no such checkpoint: leave `checkpoint` out",
         ),
         (401, {"code": "unauthorized", "message": "no"}, "same `ENGINE_TOKEN` for both"),
         (422, {"code": "bad_audio", "message": "that is no audio: send MP3"}, "That is no audio: send MP3."),
@@ -145,7 +145,7 @@ async def test_engine_killed_in_the_middle_then_tried_again_with_the_same_seed(w
 )
 async def test_what_the_engine_refuses_is_said_in_words(world: Any, scripted: Any, status: int, body: dict[str, Any], words: str) -> None:
     scripted.status, scripted.body = status, body
-    await world.alice.slash(world.lab, "generate", prompt="techno", checkpoint="nope")
+    await world.alice.slash(world.lab, "generate", prompt="techno", checkpoint="alice")
     await world.until(world.queue_is_empty, "ended")
     assert words in world.text(world.last())
     assert "stack trace" not in world.text(world.last())
