@@ -3,7 +3,7 @@
     speed.py       rounds in turn, medians, ratios           contenders.py  who is measured
     growth.py      a step by takes and position, memory      startup.py     from the start of a process to ready
     overhead.py    a take's time outside decoding, by part   quality.py     int8 and bf16 against fp32
-    showing.py     tables and plots
+    profile.py     where the time of a frame goes            showing.py     tables and plots
 
 One take and many, greedy, guidance 3, the same weights and threads in every contender. Where two fp32 contenders' codes differ no ratio is
 printed: then they did not do the same work. This file reads the command line.
@@ -37,6 +37,7 @@ examples:
   python -m engine bench --out out --resume       also bench.json, bench.md and bench.svg there; goes on where it was stopped
   python -m engine bench --growth --out out       what a step costs by number of takes and position, and memory
   python -m engine bench --overhead               what a take costs besides decoding, part by part
+  python -m engine bench --profile                where the time of a frame goes, for one take and for eight
   python -m engine bench --startup                seconds from the start of a process to ready
   python -m engine bench --checkpoint pocket --quality --clips 100
 """
@@ -63,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--growth", action="store_true", help="instead: what a step costs by number of takes and position, and memory")
     other.add_argument("--overhead", action="store_true", help="instead: what a take costs besides decoding, part by part")
+    other.add_argument("--profile", action="store_true", help="instead: where the time of a frame goes, part by part")
     other.add_argument("--startup", action="store_true", help="instead: seconds from the start of a process to ready")
     other.add_argument("--quality", action="store_true", help="instead: how far int8 and bf16 are from fp32 (give --checkpoint)")
     parser.add_argument("--clips", type=int, default=0, metavar="N", help="with --quality: also FAD and KAD of so many clips")
@@ -81,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("there is no GPU here that torch can use: leave --device out")
     torch.set_num_threads(arguments.threads)
     with _folder(arguments.checkpoint, arguments.sizes) as folder:
-        if arguments.growth or arguments.overhead or arguments.startup or arguments.quality:
+        if arguments.growth or arguments.overhead or arguments.profile or arguments.startup or arguments.quality:
             return _tell_other(arguments, folder)
         try:
             result = _speed(arguments, folder)
@@ -138,6 +140,10 @@ def _tell_other(arguments: argparse.Namespace, folder: Path) -> int:
         from engine.bench.overhead import measure_overhead
 
         name, found, words = "overhead", measure_overhead(folder, rounds=arguments.rounds or 5), overhead_table
+    elif arguments.profile:
+        from engine.bench.profile import measure_profile, profile_table
+
+        name, found, words = "profile", measure_profile(folder, tell=_to_stderr), profile_table
     elif arguments.startup:
         from engine.bench.startup import measure_startup
 

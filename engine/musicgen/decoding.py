@@ -28,7 +28,7 @@ from engine.musicgen.adapter import Adapter, Dial
 from engine.musicgen.kernel.build import NoKernel
 from engine.musicgen.kernel.native import NativeModel, Precision
 from engine.musicgen.model import LanguageModel
-from engine.musicgen.sampling import SamplingOptions, guide, sample
+from engine.musicgen.sampling import SamplingOptions, guide, sample_each
 from engine.musicgen.static_model import StaticModel
 from engine.musicgen.torch_model import TorchModel
 
@@ -181,13 +181,17 @@ def advance(takes: Sequence[Stepping]) -> None:
                 outs.append(len(positions) - 1)
     adapted = any(dial is not None for dial in dials)
     logits = model.run(torch.cat(codes), positions, rows, texts, outs, dials=dials if adapted else None)  # (outs, K, card)
+    alike: dict[tuple[SamplingOptions, int], list[tuple[Stepping, int]]] = {}  # takes that decide, and their first logits
     for take, steps, first in moved:
         take.heard += steps
         if first >= 0:
-            own = logits[first : first + len(take.texts)]  # (1 or 2, K, card)
-            if len(take.texts) == 2:
-                own = guide(own, take.sampling.guidance_scale)  # (1, K, card)
-            take.decide(sample(own[0], take.sampling, take.generator))  # (K)
+            alike.setdefault((take.sampling, len(take.texts)), []).append((take, first))
+    for (options, count), deciding in alike.items():
+        own = torch.stack([logits[first : first + count] for _, first in deciding], dim=1)  # (1 or 2, takes, K, card)
+        if count == 2:
+            own = guide(own, options.guidance_scale)  # (1, takes, K, card)
+        for (take, _), chosen in zip(deciding, sample_each(own[0], options, [take.generator for take, _ in deciding]), strict=True):
+            take.decide(chosen)  # (K)
 
 
 def _order(take: Stepping) -> tuple[bool, int]:

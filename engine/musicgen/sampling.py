@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,7 +40,12 @@ def guide(logits: Tensor, guidance_scale: float) -> Tensor:
 
 
 def sample(logits: Tensor, options: SamplingOptions, generator: torch.Generator | None = None) -> Tensor:
-    """Logits ``[…, card]`` -> codes ``[…]``.
+    """Logits ``[…, card]`` -> codes ``[…]``."""
+    return sample_each(logits[None], options, [generator])[0]
+
+
+def sample_each(logits: Tensor, options: SamplingOptions, generators: Sequence[torch.Generator | None]) -> Tensor:
+    """Logits of several takes ``[takes, …, card]``, each with its own generator -> codes ``[takes, …]``: those of each alone.
 
     Draws by dividing the probabilities by exponential noise and taking the largest: the same distribution as
     ``torch.multinomial``, without its synchronisation of host and device. The noise is made of uniform draws, which are the same
@@ -59,6 +65,9 @@ def sample(logits: Tensor, options: SamplingOptions, generator: torch.Generator 
         if 0 < options.top_k < card:
             logits, codes = logits.topk(options.top_k, dim=-1, sorted=False)  # […, k]
         probabilities = logits.softmax(dim=-1)
-    noise = torch.empty_like(probabilities).uniform_(generator=generator).log_().neg_()  # [0, 1) -> (0, ∞]
+    noise = torch.empty_like(probabilities)
+    for own, generator in zip(noise, generators, strict=True):
+        own.uniform_(generator=generator)
+    noise.log_().neg_()  # [0, 1) -> (0, ∞]
     choice = (probabilities / noise).argmax(dim=-1)  # […]
     return choice if codes is None else codes.gather(-1, choice[..., None])[..., 0]

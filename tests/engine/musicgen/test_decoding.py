@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from engine.musicgen.decoding import KERNEL, NoRows
 from engine.musicgen.generate import MusicGen, SamplingOptions, TakeDecoder
 from engine.musicgen.kernel import build
-from engine.musicgen.kernel.native import NativeModel, quantise
+from engine.musicgen.kernel.native import PRODUCTS, NativeModel, quantise
 from engine.musicgen.static_model import StaticModel
 from engine.musicgen.torch_model import TorchModel
 
@@ -163,6 +163,63 @@ def test_nothing_is_allocated_for_a_frame(tiny: MusicGen) -> None:
     places = {kernel.run(codes, [step], [row], [None], [0]).data_ptr() for step in range(48)}
     assert len(places) == 1
     assert row.struct.bytes == before
+
+
+@needs_kernel
+def test_a_frame_is_so_many_products_however_many_takes(tiny: MusicGen) -> None:
+    """Counted, not timed: each matrix once a step, its weights once for all rows, at the first step as at the last."""
+    model = replace(tiny)
+    kernel = model.prepare("int8", rows=16).model
+    assert isinstance(kernel, NativeModel)
+    layers = tiny.lm.config.num_layers
+    for count in (1, 8):
+        takes = [model.start(prompt="techno", frames=30, sampling=SAMPLED, seed=seed) for seed in range(count)]
+        while not takes[0].done:
+            profile = kernel.profile()
+            model.advance(takes)
+            made = profile.counts()
+            assert [made[name] for name in PRODUCTS] == [layers] * 6 + [1]
+            assert sum(made.values()) == 14 * layers + 3  # times that threads wait for each other
+    alone = kernel.profile()
+    model.advance([model.start(prompt=None, frames=5, sampling=SAMPLED, seed=0)])
+    assert sum(alone.counts()[name] for name in PRODUCTS) == 4 * layers + 1  # no text: no second attention
+
+
+class Making(TorchDispatchMode):
+    """Counts torch's operations, and the bytes of the largest thing that one of them made."""
+
+    operations = 0
+    largest = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self.operations += 1
+        owned = {tensor.untyped_storage().data_ptr() for tensor in args if isinstance(tensor, Tensor)}
+        for tensor in made if isinstance(made, (list, tuple)) else [made]:
+            if isinstance(tensor, Tensor) and tensor.untyped_storage().data_ptr() not in owned:
+                self.largest = max(self.largest, tensor.nbytes)
+        return made
+
+
+@needs_kernel
+def test_a_frame_costs_the_same_in_python_wherever_it_is_and_nothing_grows(tiny: MusicGen) -> None:
+    """The frames of a take, and the work of eight against that of one: alike takes are guided and drawn in one go."""
+    model = replace(tiny)
+    model.prepare("int8", rows=16)
+    found = {}
+    for count in (1, 8):
+        takes = [model.start(prompt="techno", frames=40, sampling=SAMPLED, seed=seed) for seed in range(count)]
+        model.advance(takes)  # the warm-up takes rows
+        steps = []
+        for _ in range(36):
+            with Making() as making:
+                model.advance(takes)
+            steps.append((making.operations, making.largest))
+        assert len(set(steps)) == 1
+        assert steps[0][1] <= 2 * count * tiny.num_codebooks * tiny.card * 4  # the logits of a step, and nothing as large as what was heard
+        found[count] = steps[0][0]
+    one, eight = found[1], found[8]
+    assert eight - one <= 7 * 16  # of each further take: its rows of what goes in and comes out, its draw, its window
 
 
 def test_without_a_compiler_torch_decodes_and_the_log_says_why(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.musicgen.sampling import SamplingOptions, guide, sample
+from engine.musicgen.sampling import SamplingOptions, guide, sample, sample_each
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, -2.0])
 
@@ -44,6 +44,14 @@ def test_the_same_seed_draws_the_same_codes() -> None:
     for options in (SamplingOptions(), SamplingOptions(top_k=10), SamplingOptions(top_p=0.9)):
         first, again = (sample(logits, options, torch.Generator().manual_seed(9)) for _ in range(2))
         assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("options", [SamplingOptions(), SamplingOptions(temperature=0.7, top_p=0.9), SamplingOptions(temperature=0)])
+def test_takes_that_draw_together_draw_what_each_draws_alone(options: SamplingOptions) -> None:
+    logits = torch.randn(5, 4, 2048, generator=torch.Generator().manual_seed(1))
+    alone = [sample(own, options, torch.Generator().manual_seed(seed)) for seed, own in enumerate(logits)]
+    together = sample_each(logits, options, [torch.Generator().manual_seed(seed) for seed in range(5)])
+    assert torch.equal(together, torch.stack(alone))
 
 
 def test_guidance_weighs_the_difference_to_no_text() -> None:
