@@ -1,5 +1,5 @@
-"""The command line: ``generate``, ``continue``, ``surprise``, ``serve``, ``checkpoints``, ``crate``, ``finetune``, ``evaluate``,
-``analyse``, ``bench``, ``analyse-bench``, ``pocket``.
+"""The command line: ``generate``, ``continue``, ``surprise``, ``serve``, ``checkpoints``, ``crate``, ``finetune``, ``finetune-plot``,
+``evaluate``, ``experiment``, ``analyse``, ``bench``, ``analyse-bench``, ``finetune-bench``, ``pocket``.
 
 Only argparse is imported until a command runs, so that ``--help`` is there at once. Exit codes: 0 done, 1 it broke, 2 the input was bad,
 130 stopped by Ctrl-C. An error is one line on stderr.
@@ -24,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _bench(words[1:])
     if words[:1] == ["analyse-bench"]:
         return _analyse_bench(words[1:])
+    if words[:1] == ["finetune-bench"]:
+        return _finetune_bench(words[1:])
     arguments = parse(words)
     try:
         code: int = arguments.run(arguments)
@@ -75,6 +77,15 @@ def _bench(words: Sequence[str]) -> int:
 
 def _analyse_bench(words: Sequence[str]) -> int:
     from engine.music.analysis.bench import main as bench
+
+    try:
+        return bench(words)
+    except KeyboardInterrupt as error:
+        return _tell(error, as_json="--json" in words)
+
+
+def _finetune_bench(words: Sequence[str]) -> int:
+    from engine.training.bench import main as bench
 
     try:
         return bench(words)

@@ -13,7 +13,7 @@ from engine.cli.analyse_arguments import ANALYSE, add_analyse
 from engine.cli.crate_arguments import CRATE, add_crate
 from engine.cli.evaluate_arguments import EVALUATE, add_evaluate
 from engine.cli.experiment_arguments import EXPERIMENT, add_experiment
-from engine.cli.finetune_arguments import FINETUNE, add_finetune
+from engine.cli.finetune_arguments import FINETUNE, PLOT, add_finetune, add_plot
 
 TOP = """\
 Techno from text, from a track, or from nothing.
@@ -138,6 +138,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
     add_finetune(command("finetune", "learn a prepared crate ('finetune --help')", FINETUNE), _finetune)
 
+    add_plot(command("finetune-plot", "curves of finetunes as a picture", PLOT), _finetune_plot)
+
     add_evaluate(command("evaluate", "how near clips are to real tracks", EVALUATE), _evaluate)
 
     add_experiment(command("experiment", "does a finetune beat its base? the whole comparison", EXPERIMENT), _experiment)
@@ -232,6 +234,12 @@ def _finetune(arguments: argparse.Namespace) -> int:
     from engine.cli.finetune import finetune
 
     return finetune(arguments)
+
+
+def _finetune_plot(arguments: argparse.Namespace) -> int:
+    from engine.cli.finetune_plot import plot
+
+    return plot(arguments)
 
 
 def _experiment(arguments: argparse.Namespace) -> int:

@@ -16,7 +16,17 @@ examples:
   accelerate launch --multi_gpu -m engine finetune DATASET --out runs/alice               over several GPUs
 
 The same command goes on after an interruption. OUT/metrics.jsonl has the figures, OUT/loss.png the curve, OUT/adapter/ the adapter in
-PEFT's layout, OUT/checkpoint/ base and adapter merged, which the engine, transformers and 'generate --checkpoint' load.
+PEFT's layout, OUT/checkpoint/ base and adapter merged, which the engine, transformers and 'generate --checkpoint' load. OUT/report/ has
+the report card: the same clips of base and finetune, compared with held-out tracks, and whether the finetune is to be preferred.
+"""
+PLOT = """\
+Curves of runs that are done, or go on: training loss, and loss on unseen tracks. Several runs come into one picture.
+
+examples:
+  python -m engine finetune-plot runs/alice
+  python -m engine finetune-plot runs/alice runs/alice-r32 --out both.png
+
+A run's folder also holds TensorBoard's events: tensorboard --logdir runs
 """
 RECIPES = ("lora", "full", "alice-2023")
 
@@ -39,5 +49,18 @@ def add_finetune(parser: argparse.ArgumentParser, run: Callable[[argparse.Namesp
     parser.add_argument("--seed", type=int, metavar="N")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:1 or mps (ENGINE_DEVICE)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (ENGINE_THREADS)")
+    parser.add_argument("--clips", type=int, default=24, metavar="N", help="made with base and finetune for the report card (default 24)")
+    parser.add_argument("--clip-seconds", type=float, default=10.0, metavar="S", help="length of each (default 10)")
+    parser.add_argument("--no-report", dest="report", action="store_false", help="end without a report card")
+    parser.add_argument("--nice", type=int, default=10, metavar="N", help="0 is as urgent as serving, 19 waits for all (default 10)")
     parser.add_argument("--dry-run", action="store_true", help="one step, timed and thrown away: what the run would take")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, no progress bar")
+
+
+def add_plot(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
+    """Its options."""
+    parser.set_defaults(run=run)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a finetune, or its metrics.jsonl")
+    parser.add_argument("--out", type=Path, metavar="PNG", help="the picture (default: the first run's loss.png)")
+    parser.add_argument("--title", default="", help="above the curves (default: the run's name)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")

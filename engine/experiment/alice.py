@@ -21,9 +21,9 @@ from engine.crate.store import Crates
 from engine.experiment.plan import Place, Plan
 from engine.files import write_atomically
 
-SEGMENT_SHARE_2023 = 1 / 3
-"""Of the window: 10 s of musicgen's 30 s, the rest being silence that was trained on."""
-_FIRST_SEED, _SEEDS_A_CRATE = 3_000_000, 10_000
+WINDOW_OF_SEGMENTS_2023 = 3
+"""A window is so many segments long, as musicgen's 30 s are of 10 s: the rest is silence, which was trained on."""
+_FIRST_SEED, _SEEDS_A_CRATE = 3_010_000, 10_000
 DATASETS: dict[str, tuple[str, manifest.Preset]] = {
     "bars": ("alice", "bars"),
     "alice-2023": ("alice", "alice-2023"),
@@ -75,7 +75,8 @@ def prepare(plan: Plan, place: Place, target: Target, *, processes: int, tell: C
             continue
         importing.import_into(crates, name, place.music(name), importing.Wanted(), copy=False, processes=processes, tell=tell)
         for dataset, preset in wanted:
-            segment_s = SEGMENT_SHARE_2023 * target.window_samples / target.sample_rate if preset == "alice-2023" else None
+            old_s = target.window_frames // WINDOW_OF_SEGMENTS_2023 * target.hop_samples / target.sample_rate
+            segment_s = old_s if preset == "alice-2023" else None
             options = preparing.Options(plan.token, preset, segment_s=segment_s)
             found = crates.read(name).tracks
             preparing.prepare(found, place.data, place.dataset(dataset), target, options, device="cpu", processes=processes, tell=tell)

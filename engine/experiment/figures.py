@@ -119,6 +119,7 @@ class Judge:
             "kad_high": halves.kad.high,
             "kl": halves.kl,
             "near_copies": report.copies.real_share,
+            "excerpts": report.copies.real_excerpts,
             "near_copy_likeness": report.copies.threshold,
             "recited": copies.beyond_real(self._real, self._real).share if self._real else None,
             "ngram_share": float(np.mean(self._real)) if self._real else None,
@@ -187,6 +188,9 @@ def _gates(plan: Plan, result: Result) -> dict[str, list[dict[str, Any]]]:
                     collapsed=own["collapsed"],
                     base_collapsed=base["collapsed"],
                     training_tracks=outcome["tracks"],
+                    clips=own["clips"],
+                    real_excerpts=result.real["excerpts"],
+                    kad_change=next(one for one in result.nearer if (one.model, one.one, one.other) == (recipe, "A", "B")).by_seed[index],
                 )
             )
             found[recipe].append({"passed": verdict.passed, "words": verdict.words})
