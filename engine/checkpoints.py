@@ -11,6 +11,7 @@ Reads names, cards and file headers, never weights. Not here: loading (``models`
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -79,12 +80,17 @@ class Source:
 class Catalogue:
     """What can be asked for. Looks at the disk each time, so that a finetune appears when its folder does."""
 
-    def __init__(self, default: str, folder: Path) -> None:
+    def __init__(self, default: str, folder: Path, *, usual: str | None = None) -> None:
         """``default`` is ENGINE_CHECKPOINT; ``folder`` holds one folder for each further checkpoint.
 
-        Raises EngineError 'unknown_checkpoint' where ``default`` can't be one.
+        ``usual``: what ENGINE_CHECKPOINT is where ``default`` is another, for an adapter may stand on it. Raises EngineError
+        'unknown_checkpoint' where ``default`` can't be one.
         """
         self._folder = folder
+        self._usual: Source | None = None
+        if usual not in (None, default):
+            with contextlib.suppress(EngineError):
+                self._usual = self._resolve(str(usual))
         self._default = self._resolve(default)
 
     @property
@@ -188,8 +194,9 @@ class Catalogue:
 
     def _base(self, name: str, default: Source | None) -> Source | None:
         """A checkpoint by its id, as an adapter's card names it; hub names count if they were downloaded before."""
-        if default is not None and default.id == name:
-            return default
+        for known in (default, self._usual):
+            if known is not None and known.id == name:
+                return known
         if name == "pocket":
             return _pocket() if _is_checkpoint(POCKET_FOLDER) else None
         inside = self._folder / name

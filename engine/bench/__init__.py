@@ -2,6 +2,7 @@
 
     speed.py       rounds in turn, medians, ratios           contenders.py  who is measured
     growth.py      a step by takes and position, memory      startup.py     from the start of a process to ready
+    adapters.py    finetunes that share a batch
     overhead.py    a take's time outside decoding, by part   quality.py     int8 and bf16 against fp32
     profile.py     where the time of a frame goes            showing.py     tables and plots
 
@@ -36,6 +37,7 @@ examples:
   python -m engine bench --device cuda            on a GPU: also in half precision, ours and theirs
   python -m engine bench --out out --resume       also bench.json, bench.md and bench.svg there; goes on where it was stopped
   python -m engine bench --growth --out out       what a step costs by number of takes and position, and memory
+  python -m engine bench --adapters               finetunes that share a batch, beside one finetune's takes at a time
   python -m engine bench --overhead               what a take costs besides decoding, part by part
   python -m engine bench --profile                where the time of a frame goes, for one take and for eight
   python -m engine bench --startup                seconds from the start of a process to ready
@@ -63,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="one take and eight, 25 frames, 3 rounds")
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--growth", action="store_true", help="instead: what a step costs by number of takes and position, and memory")
+    other.add_argument("--adapters", action="store_true", help="instead: what finetunes cost that share a batch, and one after the other")
     other.add_argument("--overhead", action="store_true", help="instead: what a take costs besides decoding, part by part")
     other.add_argument("--profile", action="store_true", help="instead: where the time of a frame goes, part by part")
     other.add_argument("--startup", action="store_true", help="instead: seconds from the start of a process to ready")
@@ -83,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("there is no GPU here that torch can use: leave --device out")
     torch.set_num_threads(arguments.threads)
     with _folder(arguments.checkpoint, arguments.sizes) as folder:
-        if arguments.growth or arguments.overhead or arguments.profile or arguments.startup or arguments.quality:
+        if arguments.growth or arguments.adapters or arguments.overhead or arguments.profile or arguments.startup or arguments.quality:
             return _tell_other(arguments, folder)
         try:
             result = _speed(arguments, folder)
@@ -136,6 +139,12 @@ def _tell_other(arguments: argparse.Namespace, folder: Path) -> int:
         from engine.bench.growth import measure_growth
 
         name, found = "growth", measure_growth(folder, tell=_to_stderr)
+    elif arguments.adapters:
+        from engine.bench.adapters import adapters_table, measure_adapters
+
+        precisions = ("int8", "fp32") if arguments.checkpoint != "pocket" else ("fp32",)
+        found = {"precisions": [measure_adapters(folder, precision=precision, tell=_to_stderr) for precision in precisions]}
+        name, words = "adapters", adapters_table
     elif arguments.overhead:
         from engine.bench.overhead import measure_overhead
 

@@ -10,6 +10,7 @@ others'. Not here: peers (``speed``), what company costs without adapters (``gro
 
 from __future__ import annotations
 
+import ctypes
 import statistics
 import time
 from collections.abc import Callable
@@ -25,12 +26,17 @@ _STEPS = 15
 
 
 def measure_adapters(folder: Path, *, precision: str = "int8", tell: Callable[[str], None] = lambda _line: None) -> dict[str, Any]:
-    """Milliseconds a step, and frames a second of all takes together, by case; bytes of an adapter and of the weights."""
+    """Milliseconds a step, and frames a second of all takes together, by case; bytes of an adapter and of the weights.
+
+    Raises ValueError where the kernel can't be had.
+    """
     from engine.musicgen import checkpoint
     from engine.musicgen.adapter import Dial
 
     model = replace(checkpoint.load(folder))
     decoding = model.prepare(precision, rows=2 * TAKES)  # type: ignore[arg-type]  # a str from the command line
+    if decoding.kernel != "native":
+        raise ValueError("adapters are measured with the kernel, which can't be had here")
     text = decoding.text("dark techno", model.conditioner(["dark techno"]).states[0])
     dials = [Dial(decoding.adapter(_random(model.lm, seed)), 1.0) for seed in range(TAKES)]
     rows: list[Any] = [decoding.model.row() for _ in range(2 * TAKES)]
@@ -46,6 +52,10 @@ def measure_adapters(folder: Path, *, precision: str = "int8", tell: Callable[[s
         here = rows[2 * first : 2 * first + count]
         decoding.model.run(codes, [at] * count, here, told, range(count), dials=heard if any(heard) else None)
 
+    def grouped(at: int) -> None:
+        for take, dial in enumerate(dials):
+            step(at, [dial], take)
+
     cases: dict[str, tuple[int, Callable[[int], None]]] = {  # takes, a step of all of them
         "1 take, no adapter": (1, lambda at: step(at, [None])),
         "1 take, its adapter": (1, lambda at: step(at, [dials[0]])),
@@ -53,12 +63,11 @@ def measure_adapters(folder: Path, *, precision: str = "int8", tell: Callable[[s
         "8 takes, 1 adapter": (TAKES, lambda at: step(at, [dials[0]] * TAKES)),
         "8 takes, 4 of them on 1 adapter": (TAKES, lambda at: step(at, [None] * 4 + [dials[0]] * 4)),
         "8 takes, 8 adapters": (TAKES, lambda at: step(at, list(dials))),
-        "8 takes, 8 adapters, grouped": (TAKES, lambda at: [step(at, [dials[take]], take) for take in range(TAKES)] and None),
+        "8 takes, 8 adapters, grouped": (TAKES, grouped),
     }
-    for at in range(POSITION):
-        decoding.model.run(
-            _zeros(2 * TAKES, model.num_codebooks), [at] * 2 * TAKES, rows, [text, None] * TAKES, ()
-        )  # so that every page of the caches was written
+    for row in rows:  # written, so that it is in memory: a page that never was is quick to read
+        blocks = -(-(POSITION + _STEPS) // 16)
+        ctypes.memset(row.struct.bytes, 0, blocks * row.struct.block_bytes)
     spent: dict[str, list[float]] = {name: [] for name in cases}
     for at in range(POSITION, POSITION + _STEPS):
         for name, (_takes, one) in cases.items():
@@ -73,15 +82,20 @@ def measure_adapters(folder: Path, *, precision: str = "int8", tell: Callable[[s
         "rank": RANK,
         "ms_a_step": ms,
         "frames_per_s": {name: round(1000 * takes / ms[name], 1) for name, (takes, _one) in cases.items()},
-        "adapter_bytes": getattr(dials[0].adapter, "nbytes", 0),
+        "adapter_bytes": dials[0].adapter.nbytes,
         "weight_bytes": decoding.model.weight_bytes,
     }
 
 
-def _zeros(count: int, codebooks: int) -> Any:
-    import torch
-
-    return torch.zeros(count, codebooks, dtype=torch.long)
+def adapters_table(found: dict[str, Any]) -> str:
+    """Markdown: a row a case, for each precision milliseconds a step and frames a second of all takes."""
+    all_of_them = found["precisions"]
+    names = "".join(f" {each['precision']}: ms a step | frames/s |" for each in all_of_them)
+    lines = [f"| takes and adapters (rank {RANK}) |{names}", "|---|" + "---:|---:|" * len(all_of_them)]
+    for case in all_of_them[0]["ms_a_step"]:
+        figures = "".join(f" {each['ms_a_step'][case]:.1f} | {each['frames_per_s'][case]:.0f} |" for each in all_of_them)
+        lines.append(f"| {case} |{figures}")
+    return "\n".join(lines)
 
 
 def _random(lm: Any, seed: int) -> Any:

@@ -100,7 +100,7 @@ def _run(request: GenerateRequest, settings: EngineSettings, track: bytes | None
 
     from engine.cli.progress import bar
 
-    catalogue = Catalogue(settings.checkpoint, settings.data / "checkpoints")
+    catalogue = Catalogue(settings.checkpoint, settings.data / "checkpoints", usual=EngineSettings.read().checkpoint)
     source = catalogue.find(None)
     if source.adapter is not None and settings.backend == "audiocraft":
         raise no_adapters(source.id)

@@ -172,3 +172,23 @@ def _scale(convolution: Any, gain: Tensor) -> None:
     """Multiply what an EnCodec convolution gives, by its weight norm's g."""
     convolution.conv.parametrizations.weight.original0.mul_(gain)
     convolution.conv.bias.zero_()
+
+
+def write_tiny_adapter(folder: str | Path, checkpoint: str | Path, *, seed: int = 0, rank: int = 4, loud: float = 0.1, **card: Any) -> Path:
+    """Write an adapter on the checkpoint in ``checkpoint`` that clearly changes it, as a finetune by LoRA leaves one, and return its path.
+
+    ``loud``: standard deviation of its numbers. ``card``: what its card is to say otherwise; its parent is the checkpoint's folder's name.
+    """
+    from engine.files import write_json
+    from engine.musicgen.checkpoint import load
+    from engine.training import adapters
+
+    folder, base = Path(folder), load(checkpoint)
+    generator = torch.Generator().manual_seed(seed)
+    adapter = adapters.attach(base.lm, adapters.AdapterShape(rank=rank, alpha=2.0 * rank, dropout=0.0))
+    for parameter in adapter.parameters():
+        parameter.data.normal_(0.0, loud, generator=generator)
+    adapters.save(adapter, folder / "adapter", base=Path(checkpoint).name, base_sha256=base.sha256)
+    facts = {"kind": "finetuned", "parent": Path(checkpoint).name, "parent_sha256": base.sha256, "owner": None, "gate": "passed"}
+    write_json(folder / "card.json", {"name": folder.name} | facts | card)
+    return folder
