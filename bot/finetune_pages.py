@@ -97,7 +97,8 @@ def _where(stage: Stage) -> tuple[float, str]:
             doing = {"listening": "listening to the tracks", "cutting": "cutting them into segments"}[what]
             return (done / of if of else 0), f"{doing}: {done:,} of {of:,}"
         case TrainingProgress(step=step, of_steps=of, eta_s=eta_s):
-            return step / of, f"step {step:,} of {of:,} · {span(eta_s)} left, or less"
+            left = f" · {span(eta_s)} left, or less" if step else ""  # before the first step there is nothing to tell it by
+            return step / of, f"step {step:,} of {of:,}{left}"
         case MakingClips(done=done, of=of):
             return done / of, f"making clips to compare: {done} of {of}"
         case Judging():
@@ -120,8 +121,7 @@ def _losses(progress: TrainingProgress) -> str:
 
 def _add_forecast(embed: discord.Embed, forecast: Forecast) -> None:
     lines = [
-        f"{span(forecast.seconds)} at most",
-        f"{_gib(forecast.memory_bytes)} of memory and {_gib(forecast.disk_bytes)} of disk while it runs",
+        f"**{span(forecast.seconds)} at most** · {_gib(forecast.memory_bytes)} of memory, {_gib(forecast.disk_bytes)} of disk meanwhile",
         f"{plural(forecast.segments, 'segment')} of {plural(forecast.tracks, 'track')} to learn from, "
         f"{forecast.held_out_segments:,} of {forecast.held_out_tracks:,} held out to judge by",
         f"{plural(forecast.steps, 'step')} at most, {_parameters(forecast.trained_parameters)} trained",
@@ -182,32 +182,38 @@ def report_embeds(
 
 
 def table(report: ReportCard) -> str:
-    """Base beside finetune, 32 characters wide: a phone shows no more without wrapping."""
-    rows = [f"{'':<12}{'base':>10}{'finetuned':>10}"]
+    """Base beside finetune, 32 characters wide: a phone shows no more without wrapping. What the checks say in words is not said again."""
+    rows = [_row("", "base", "finetuned")]
     if report.held_out is not None and report.held_out_base is not None:
-        rows.append(f"{'loss, nats':<12}{report.held_out_base:>10.3f}{report.held_out:>10.3f}")
+        rows.append(_row("loss, nats", f"{report.held_out_base:.3f}", f"{report.held_out:.3f}"))
     if report.before is not None and report.after is not None:
-        rows += _clip_rows(report.before, report.after)
-    if report.real is not None:
-        rows.append(f"{'real tracks: near-copies':<26}{_percent(report.real.near_copies):>6}")
+        rows += _clip_rows(report.before, report.after, shares=not report.checks)
     return "\n".join(rows)
 
 
-def _clip_rows(before: ClipFigures, after: ClipFigures) -> list[str]:
-    def row(name: str, left: str, right: str) -> str:
-        return f"{name:<12}{left:>10}{right:>10}"
-
-    confidence = f"  {before.kad.confidence * 100:.0f} %"
+def _clip_rows(before: ClipFigures, after: ClipFigures, *, shares: bool) -> list[str]:
     rows = [
-        row("FAD", f"{before.fad:.2f}", f"{after.fad:.2f}"),
-        row("KAD", f"{before.kad.value:.2f}", f"{after.kad.value:.2f}"),
-        row(confidence, *(f"{kad.low:.2f}–{kad.high:.2f}".replace("-", "−") for kad in (before.kad, after.kad))),
+        _row("FAD", _short(before.fad), _short(after.fad)),
+        _row("KAD", _short(before.kad.value), _short(after.kad.value)),
+        _row(f"  {before.kad.confidence * 100:.0f} %", *(f"{_short(kad.low)}–{_short(kad.high)}" for kad in (before.kad, after.kad))),
     ]
     if before.kl is not None and after.kl is not None:
-        rows.append(row("KL of tags", f"{before.kl:.3f}", f"{after.kl:.3f}"))
-    shares = [("near-copies", before.near_copies, after.near_copies), ("silent", before.silent, after.silent)]
-    shares += [("clipped", before.clipped, after.clipped), ("stuck", before.collapsed, after.collapsed)]
-    return rows + [row(name, _percent(left), _percent(right)) for name, left, right in shares]
+        rows.append(_row("KL of tags", f"{before.kl:.3f}", f"{after.kl:.3f}"))
+    if shares:
+        named = [("near-copies", before.near_copies, after.near_copies), ("silent", before.silent, after.silent)]
+        named.append(("stuck", before.collapsed, after.collapsed))
+        rows += [_row(name, _percent(left), _percent(right)) for name, left, right in named]
+    return rows
+
+
+def _row(name: str, left: str, right: str) -> str:
+    return f"{name:<10}{left:>11}{right:>11}"
+
+
+def _short(value: float) -> str:
+    """Three digits that count."""
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return f"{value:.{digits}f}".replace("-", "−")
 
 
 def _listen(clips: Sequence[ReportClip]) -> str:
@@ -239,11 +245,11 @@ def notice(finetune: Finetune) -> str:
     return f"<@{finetune.member_id}>, your finetune **{plain(finetune.name)}** is over: {ended}."
 
 
-def clip_file_name(finetune: Finetune, clip: ReportClip, side: str, extension: str) -> str:
-    """``warehouse-seed-11-before.mp3``, ASCII."""
+def clip_file_name(finetune: Finetune, number: int, clip: ReportClip, side: str, extension: str) -> str:
+    """``1-before-seed-11-warehouse.mp3``, ASCII: what tells them apart stands first, since a long name is cut off."""
     slug = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in finetune.name.casefold())
     slug = "-".join(filter(None, slug.split("-")))[:40].rstrip("-") or "finetune"
-    return f"{slug}-seed-{clip.seed}-{side}.{extension}"
+    return f"{number}-{side}-seed-{clip.seed}-{slug}.{extension}"
 
 
 # ---- the list

@@ -236,7 +236,7 @@ class Finetunes:
             await self._forget(running)
             return True
         if isinstance(event, Forecast):
-            running.stage.forecast = event
+            running.stage.forecast, running.stage.at = event, None
             running.finetune = await self._store.finetunes.keep_forecast(running.finetune.id, event.model_dump_json())
         else:
             running.stage.at = event
@@ -279,9 +279,9 @@ class Finetunes:
         def files() -> list[discord.File]:
             found = [] if picture is None else [discord.File(io.BytesIO(picture), CARD_NAME, description=described)]
             found += plot_files(plot)
-            for clip, before, after in clips:
-                found.append(discord.File(io.BytesIO(before), clip_file_name(finetune, clip, "before", clip.before.extension)))
-                found.append(discord.File(io.BytesIO(after), clip_file_name(finetune, clip, "after", clip.after.extension)))
+            for number, (clip, before, after) in enumerate(clips, 1):
+                for side, data, extension in (("before", before, clip.before.extension), ("after", after, clip.after.extension)):
+                    found.append(discord.File(io.BytesIO(data), clip_file_name(finetune, number, clip, side, extension)))
             return found
 
         described = finetune_pages.report_description(finetune, report)

@@ -16,7 +16,7 @@ from bot.limits import EMBED_DESCRIPTION_CHARACTERS, EMBED_FIELD_CHARACTERS
 from bot.messages import GREY, VIOLET, Moment, code, plain, progress_line, shorten
 from bot.orders import clock
 from engine.api import CheckpointInfo, Health
-from storage import CategoryResult, GuildSettings, Take
+from storage import CategoryResult, Finetune, GuildSettings, Take
 
 CHART_NAME = "results.png"
 
@@ -176,10 +176,14 @@ def status_page(status: Status) -> discord.Embed:
     return embed
 
 
-def settings_page(settings: GuildSettings) -> discord.Embed:
+def settings_page(settings: GuildSettings, finetune: Finetune | None = None) -> discord.Embed:
+    """``finetune``: the guild's own that made its checkpoint, where it is one of those."""
+    checkpoint = code(settings.checkpoint) if settings.checkpoint else "the engine's default"
+    if finetune is not None:
+        checkpoint = f"**{plain(finetune.name)}** (finetune, {checkpoint})"
     embed = discord.Embed(title="Settings of this server", colour=VIOLET)
     embed.add_field(name="Token", value=f"{code(settings.token)} – a prompt with this word is in category A or B", inline=False)
-    embed.add_field(name="Checkpoint", value=code(settings.checkpoint) if settings.checkpoint else "the engine's default", inline=False)
+    embed.add_field(name="Checkpoint", value=checkpoint, inline=False)
     who = {"moderators": "moderators", "everyone": "everyone", "role": f"<@&{settings.finetune_role_id}> and moderators"}
     embed.add_field(name="Finetuning", value=f"for {who[settings.finetune_by]}", inline=False)
     return embed

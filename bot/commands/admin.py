@@ -21,7 +21,7 @@ from bot.permissions import check_moderator, is_moderator
 from bot.refusal import Refusal, sentence
 from engine.api import CheckpointInfo, Health
 from engine.client import EngineClient, EngineError
-from storage import Store
+from storage import GuildSettings, Store
 
 
 @app_commands.command(name="status", description="For moderators: engine, queue, checkpoint, next scheduled runs, versions")
@@ -65,7 +65,7 @@ class Settings(app_commands.Group, name="settings", description="For moderators:
     @app_commands.command(name="show", description="What is set for this server")
     async def show(self, interaction: Interaction) -> None:
         settings = await interaction.client.store.guilds.settings(interaction.guild_id or 0)
-        await interaction.response.send_message(embed=pages.settings_page(settings), ephemeral=True)
+        await interaction.response.send_message(embed=await _settings_page(interaction, settings), ephemeral=True)
 
     @app_commands.command(
         name="token", description="The rare word that the finetune was trained with; it decides the categories of new clips"
@@ -77,7 +77,7 @@ class Settings(app_commands.Group, name="settings", description="For moderators:
             settings = await interaction.client.store.guilds.update(interaction.guild_id, token=token.strip())
         except ValueError as error:
             raise Refusal(sentence(str(error))) from None
-        await interaction.response.send_message(embed=pages.settings_page(settings), ephemeral=True)
+        await interaction.response.send_message(embed=await _settings_page(interaction, settings), ephemeral=True)
 
     @app_commands.command(name="checkpoint", description="Which model makes this server's clips")
     @app_commands.describe(checkpoint="One of those suggested; leave it out for the engine's default")
@@ -88,7 +88,7 @@ class Settings(app_commands.Group, name="settings", description="For moderators:
             client = interaction.client
             checkpoints.find(await checkpoints.of_guild(client.engine, client.store, interaction.guild_id), checkpoint)
         settings = await interaction.client.store.guilds.update(interaction.guild_id, checkpoint=checkpoint)
-        await interaction.edit_original_response(embed=pages.settings_page(settings))
+        await interaction.edit_original_response(embed=await _settings_page(interaction, settings))
 
     @app_commands.command(name="finetuning", description="Who may finetune, and choose which finetune makes the clips")
     @app_commands.describe(who="Moderators always may", role="Whose members may, if it is for a role")
@@ -100,11 +100,16 @@ class Settings(app_commands.Group, name="settings", description="For moderators:
             raise Refusal("Name the `role` as well." if who == "role" else "Leave `role` out, or choose `who: role`.")
         role_id = role.id if role is not None else None
         settings = await interaction.client.store.guilds.update(interaction.guild_id, finetune_by=who, finetune_role_id=role_id)
-        await interaction.response.send_message(embed=pages.settings_page(settings), ephemeral=True)
+        await interaction.response.send_message(embed=await _settings_page(interaction, settings), ephemeral=True)
 
     @checkpoint.autocomplete("checkpoint")
     async def _suggest(self, interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
         return await suggest_checkpoints(interaction, typed)
+
+
+async def _settings_page(interaction: Interaction, settings: GuildSettings) -> discord.Embed:
+    finetunes, chosen = interaction.client.store.finetunes, settings.checkpoint
+    return pages.settings_page(settings, await finetunes.by_checkpoint(interaction.guild_id or 0, chosen) if chosen else None)
 
 
 async def _ask_engine(

@@ -51,7 +51,7 @@ def nest(command: dict[str, Any], path: list[str], options: list[dict[str, Any]]
 
 @dataclass
 class Form:
-    """Fields on their way into one interaction; ``resolved`` gains the users and attachments that they name."""
+    """Fields on their way into one interaction; ``resolved`` gains the users, roles and attachments that they name."""
 
     backend: RehearsalBackend
     attach: Attach
@@ -90,6 +90,8 @@ class Form:
             return self._attached(value["upload_id"])
         if kind in (OptionType.USER, OptionType.MENTIONABLE):
             return self.user(value)
+        if kind == OptionType.ROLE:
+            return self.role(value)
         try:
             return simcord_interactions.validate_option_value(command, option, _coerce(kind, value))
         except (OptionError, ValueError) as error:
@@ -109,6 +111,14 @@ class Form:
         self.resolved.setdefault("users", {})[str(value)] = dict(serializers.user_payload(user))
         described = dict(serializers.member_payload(self.backend, guild, member, with_user=False))
         self.resolved.setdefault("members", {})[str(value)] = described
+        return str(value)
+
+    def role(self, value: Any) -> str:
+        """Resolve a role; returns its id."""
+        roles = the_guild(self.backend).roles
+        if not str(value).isdigit() or int(value) not in roles:
+            raise FieldError("there is no such role")
+        self.resolved.setdefault("roles", {})[str(value)] = dict(serializers.role_payload(roles[int(value)]))
         return str(value)
 
     def modal(self, components: list[dict[str, Any]], fields: dict[str, Any]) -> list[dict[str, Any]]:

@@ -144,6 +144,7 @@ class PageApi:
         return {
             "me": world.member_json(self.backend, member.id),
             "members": world.members_json(self.backend),
+            "roles": world.roles_json(self.backend),
             "guild": {"id": str(guild.id), "name": guild.name},
             "channels": world.channels_json(self.backend, member.id),
             "commands": world.commands_json(self.backend, member.id),

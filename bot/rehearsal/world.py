@@ -108,6 +108,12 @@ def members_json(backend: RehearsalBackend) -> list[dict[str, Any]]:
     return [member_json(backend, user_id) for user_id in the_guild(backend).members]
 
 
+def roles_json(backend: RehearsalBackend) -> list[dict[str, Any]]:
+    """The roles that members can be given."""
+    guild = the_guild(backend)
+    return [{"id": str(role.id), "name": role.name} for role in guild.roles.values() if role.id != guild.id and not role.managed]
+
+
 def channels_json(backend: RehearsalBackend, user_id: int) -> list[dict[str, Any]]:
     """The channels and threads that a member may see, in Discord's form."""
     guild = the_guild(backend)

@@ -136,7 +136,7 @@ async def test_engine_killed_in_the_middle_then_tried_again_with_the_same_seed(w
         (
             404,
             {"code": "unknown_checkpoint", "message": "there is no checkpoint 'nope': choose one of another server's"},
-            "The engine has no such checkpoint: leave `checkpoint` out",
+            "The engine can't use that checkpoint. Leave `checkpoint` out",
         ),
         (401, {"code": "unauthorized", "message": "no"}, "same `ENGINE_TOKEN` for both"),
         (422, {"code": "bad_audio", "message": "that is no audio: send MP3"}, "That is no audio: send MP3."),

@@ -78,6 +78,7 @@ export function rule(option) {
     case OPTION.CHANNEL:
       return "a channel";
     case OPTION.ROLE:
+      return "a role";
     case OPTION.MENTIONABLE:
       return "a member or a role";
     case OPTION.ATTACHMENT:

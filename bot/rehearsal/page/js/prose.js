@@ -111,7 +111,7 @@ function mention(node, { state, actions }) {
       return h("span.mention", { class: node.id === state.me?.id ? "mention-me" : "" }, `@${member?.display_name ?? "someone"}`);
     }
     case "role":
-      return h("span.mention", {}, "@role");
+      return h("span.mention", {}, `@${state.roles.get(node.id)?.name ?? "role"}`);
     case "channel": {
       const channel = state.channels.get(node.id);
       if (!channel) return h("span.mention", {}, "#unknown");

@@ -205,6 +205,7 @@ export class SlashForm {
       if (option.choices?.length) return option.choices.map(({ name, value }) => ({ label: name, name, value }));
       if (option.type === OPTION.BOOLEAN) return [true, false].map((value) => ({ label: value ? "True" : "False", name: value ? "True" : "False", value }));
       if (option.type === OPTION.USER || option.type === OPTION.MENTIONABLE) return [...state.members.values()].map((member) => ({ label: member.display_name, name: member.display_name, description: member.username, value: member.id, icon: avatar(member, "small") }));
+      if (option.type === OPTION.ROLE) return [...state.roles.values()].map((role) => ({ label: `@${role.name}`, name: `@${role.name}`, value: role.id }));
       if (option.type === OPTION.CHANNEL) return state.textChannels().map((channel) => ({ label: `#${channel.name}`, name: `#${channel.name}`, value: channel.id }));
       return [];
     })();

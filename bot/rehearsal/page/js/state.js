@@ -27,6 +27,7 @@ export class State extends EventTarget {
   me = null;
   guild = null;
   members = new Map(); // user id -> Member
+  roles = new Map(); // role id -> {id, name}
   channels = new Map(); // channel id -> Channel
   commands = []; // ApplicationCommand
   botOnline = true;
@@ -56,6 +57,7 @@ export class State extends EventTarget {
     this.me = answer.me;
     this.guild = answer.guild;
     this.members = new Map(answer.members.map((member) => [member.id, member]));
+    this.roles = new Map((answer.roles ?? []).map((role) => [role.id, role]));
     this.channels = new Map(answer.channels.map((channel) => [channel.id, channel]));
     this.commands = answer.commands ?? [];
     this.botOnline = answer.bot_online ?? true;
