@@ -14,7 +14,7 @@ from bot.rehearsal.cdn import Cdn, avatar_svg, media_type, safe_filename
 from bot.rehearsal.command_rules import check_commands, check_suggestions
 from bot.rehearsal.options import FieldError, Form, find_leaf, nest
 from bot.rehearsal.wire import hide_used_attachments, with_base_url, with_local_urls
-from bot.rehearsal.world import INVITE_PERMISSIONS
+from bot.rehearsal.world import INVITE_PERMISSIONS, roles_json, seed
 
 
 @pytest.mark.parametrize(
@@ -118,6 +118,19 @@ def test_numbers_may_be_typed(tmp_path: Path) -> None:
         with pytest.raises(FieldError, match=words):
             form.options(leaf, wrong)
         assert form.options(leaf, wrong, partial=True) == []
+
+
+def test_a_role_is_resolved(tmp_path: Path) -> None:
+    backend = RehearsalBackend(Cdn(tmp_path))
+    seed(backend)
+    roles = {role["name"]: role["id"] for role in roles_json(backend)}
+    assert set(roles) == {"Moderator", "DJ"}, "neither everyone nor the bot's own"
+    form = Form(backend, lambda _upload_id: {})
+    leaf = {"name": "x", "options": [{"name": "role", "type": 8}]}
+    assert form.options(leaf, {"role": roles["DJ"]}) == [{"name": "role", "type": 8, "value": roles["DJ"]}]
+    assert form.resolved["roles"][roles["DJ"]]["name"] == "DJ"
+    with pytest.raises(FieldError, match="no such role"):
+        form.options(leaf, {"role": "1"})
 
 
 def command(**changes: Any) -> dict[str, Any]:
