@@ -32,9 +32,9 @@ check-style:
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
 
-bench: ## frames a second beside transformers and audiocraft (ARGS='--sizes small', ARGS=--help)
+bench: ## frames a second beside transformers and audiocraft, as JSON; table and plot in docs/bench (ARGS=--quick, ARGS=--help)
 	@scripts/setup --audiocraft
-	@exec $(PYTHON) -m engine bench $(ARGS)
+	@exec $(PYTHON) -m engine bench --json --out docs/bench $(ARGS)
 
 setup: ## the environment, ffmpeg, Chromium and audiocraft: all that a test needs
 	@scripts/setup --browser --audiocraft

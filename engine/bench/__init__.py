@@ -31,7 +31,7 @@ __all__ = ["main", "measure", "ratios", "table"]
 
 EPILOG = """\
 examples:
-  python -m engine bench                          musicgen-small's true sizes, random weights (needs 8 GB of memory)
+  python -m engine bench                          musicgen-small's true sizes, random weights (8 GB of memory; half an hour on two cores)
   python -m engine bench --quick --json           the same in under five minutes: one take and eight, fewer frames
   python -m engine bench --checkpoint pocket      the embedded model
   python -m engine bench --device cuda            on a GPU: also in half precision, ours and theirs
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     what.add_argument("--sizes", choices=("tiny", "small"), default="small", help="random weights of these sizes (default: small)")
     what.add_argument("--checkpoint", metavar="NAME", help="instead: pocket, a hub name or a folder")
     parser.add_argument("--batch", type=int, nargs="+", metavar="N", help="takes at once (default: 1 2 4 8 16)")
-    parser.add_argument("--frames", type=int, metavar="N", help="frames a take (default 100)")
+    parser.add_argument("--frames", type=int, metavar="N", help="frames a take (default 50)")
     parser.add_argument("--rounds", type=int, metavar="N", help="times that each contender decodes (default 5)")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="CPU threads (default: every core)")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
@@ -116,7 +116,7 @@ def _speed(arguments: argparse.Namespace, folder: Path) -> Found:
     result = about | measure(
         folder,
         batch_sizes=arguments.batch or ([1, EIGHT] if arguments.quick else [1, 2, 4, EIGHT, 16]),
-        frames=arguments.frames or (25 if arguments.quick else 100),
+        frames=arguments.frames or (25 if arguments.quick else 50),
         rounds=arguments.rounds or (3 if arguments.quick else 5),
         device=arguments.device,
         half=arguments.half or arguments.device.startswith("cuda"),

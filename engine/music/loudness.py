@@ -15,7 +15,7 @@ import numpy as np
 import pyloudnorm
 from numpy.typing import NDArray
 from scipy.ndimage import minimum_filter1d
-from scipy.signal import resample_poly
+from scipy.signal import fftconvolve, resample_poly
 
 from engine.music.audio import Audio, to_dbfs
 
@@ -50,19 +50,19 @@ def normalise(audio: Audio, lufs: float = TARGET_LUFS, peak_dbfs: float = PEAK_D
     would need more stays quieter than ``lufs``. A clip too short or too quiet to have a loudness only has its peaks lowered.
     ``measure`` of the result says what was reached.
     """
-    now_lufs = _lufs(audio)
+    now_lufs, peaks = _lufs(audio), true_peaks(audio)
     if now_lufs is None:
-        return _limit(audio, peak_dbfs)
-    peak_now_dbfs = to_dbfs(float(np.max(true_peaks(audio))))
+        return _limit(audio, peak_dbfs, peaks)
+    peak_now_dbfs = to_dbfs(float(np.max(peaks)))
     most_db = min(_MAX_GAIN_DB, peak_dbfs + _MAX_LIMITING_DB - peak_now_dbfs)
     gain_db = min(lufs - now_lufs, most_db)
-    result = _limit(_amplify(audio, gain_db), peak_dbfs)
+    result = _limit(_amplify(audio, gain_db), peak_dbfs, peaks * _factor(gain_db))
     for _ in range(_MAKE_UP_ROUNDS):  # limiting takes a little loudness away: make up for it, within the same bounds
         reached = _lufs(result)
         if reached is None or lufs - reached < 0.05 or gain_db >= most_db:
             break
         gain_db = min(gain_db + lufs - reached, most_db)
-        result = _limit(_amplify(audio, gain_db), peak_dbfs)
+        result = _limit(_amplify(audio, gain_db), peak_dbfs, peaks * _factor(gain_db))
     return result
 
 
@@ -97,11 +97,15 @@ def _lufs(audio: Audio) -> float | None:
 
 
 def _amplify(audio: Audio, gain_db: float) -> Audio:
-    return Audio((audio.samples * np.float32(10.0 ** (gain_db / 20.0))).astype(np.float32), audio.sample_rate)
+    return Audio((audio.samples * _factor(gain_db)).astype(np.float32), audio.sample_rate)
 
 
-def _limit(audio: Audio, peak_dbfs: float) -> Audio:
-    """Lowers what is around each true peak above the limit.
+def _factor(gain_db: float) -> np.float32:
+    return np.float32(10.0 ** (gain_db / 20.0))
+
+
+def _limit(audio: Audio, peak_dbfs: float, peaks: NDArray[np.float32]) -> Audio:
+    """Lowers what is around each of ``peaks`` (its true peaks) above the limit.
 
     The gain that each sample needs is spread to a window around it (minimum) and smoothed by a Hann window of the same width, so the
     smoothed gain at a peak is still at most what it needs: peaks are met without a corner in the gain curve.
@@ -109,16 +113,16 @@ def _limit(audio: Audio, peak_dbfs: float) -> Audio:
     limit = 10.0 ** (peak_dbfs / 20.0)
     samples = audio.samples
     for _ in range(2):  # the first pass leaves a few hundredths of a dB, since a changing gain moves the peaks between samples
-        peaks = true_peaks(Audio(samples, audio.sample_rate))
         if np.max(peaks, initial=0.0) <= limit:
             break
         needed = np.minimum(1.0, limit / np.maximum(peaks, 1e-9))  # [N]
         half = max(1, round(_LOOKAHEAD_SECONDS * audio.sample_rate))
         held = minimum_filter1d(needed, size=2 * half + 1, mode="nearest")
         window = np.hanning(2 * half + 3)[1:-1]
-        gain = np.convolve(np.pad(held, half, mode="edge"), window / window.sum(), mode="valid")  # [N]
+        gain = fftconvolve(np.pad(held, half, mode="edge"), window / window.sum(), mode="valid")  # [N]
         samples = (samples * gain).astype(np.float32)
-    rest = float(np.max(true_peaks(Audio(samples, audio.sample_rate)), initial=0.0))
+        peaks = true_peaks(Audio(samples, audio.sample_rate))
+    rest = float(np.max(peaks, initial=0.0))
     if rest > limit:
         samples = (samples * np.float32(limit / rest * (1.0 - 1e-6))).astype(np.float32)
     return Audio(samples, audio.sample_rate)

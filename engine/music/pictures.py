@@ -71,7 +71,8 @@ def draw(audio: Audio, *, seam_s: float | None = None, title: str = "") -> bytes
     if seam_s is not None:
         _draw_seam(wave, heat, seam_s, duration_s)
     file = io.BytesIO()
-    figure.savefig(file, format="png", facecolor=BACKGROUND, metadata={"Software": None})
+    # zlib's usual level took a third of the drawing; this takes half of that, for a tenth more bytes.
+    figure.savefig(file, format="png", facecolor=BACKGROUND, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
     return file.getvalue()
 
 

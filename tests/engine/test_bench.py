@@ -54,10 +54,12 @@ def test_a_run_goes_on_where_one_was_stopped(tiny_checkpoint: Path) -> None:
     def ours(folder: Path, **options: Any) -> Iterator[Contender]:
         return (contender for contender in contenders(folder, precisions=["fp32"], **options) if contender.kind == "ours fp32")
 
-    kept: list[Any] = []
-    first = bench.measure(tiny_checkpoint, batch_sizes=[1, 2], frames=4, rounds=2, of=ours, keep=kept.append)
-    assert kept[0]["speeds"]["this project, fp32"].keys() == {"1"}  # after each size of each round
-    stopped = json.loads(json.dumps(kept[2]))  # in the second round
+    kept: list[str] = []
+    first = bench.measure(
+        tiny_checkpoint, batch_sizes=[1, 2], frames=4, rounds=2, of=ours, keep=lambda found: kept.append(json.dumps(found))
+    )
+    assert json.loads(kept[0])["speeds"]["this project, fp32"].keys() == {"1"}  # after each size of each round
+    stopped = json.loads(kept[2])  # in the second round
     again = bench.measure(tiny_checkpoint, batch_sizes=[1, 2], frames=4, rounds=2, of=ours, before=stopped)
     before, after = first["speeds"]["this project, fp32"], again["speeds"]["this project, fp32"]
     assert (after["1"], after["2"][0], len(after["2"])) == (before["1"], before["2"][0], 2)
@@ -122,7 +124,7 @@ def test_quality_and_growth(tiny_checkpoint: Path, tmp_path: Path) -> None:
     assert growth["row_bytes"] == 2 * 2 * 2 * 64 * growth["row_steps"]  # layers × keys and values × bytes × width × steps
     memory = growth["memory_by_position"]["8"]
     assert 0.5 * 16 * growth["row_bytes"] < memory["1490"] < 2 * 16 * growth["row_bytes"]  # of sixteen rows, as they fill
-    assert memory["250"] < 0.5 * memory["1490"]
+    assert memory["250"] < 0.7 * memory["1490"]
     plot_growth(growth, tmp_path / "growth.svg")
     assert (tmp_path / "growth.svg").stat().st_size > 1000
 
