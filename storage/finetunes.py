@@ -108,6 +108,15 @@ class Finetunes:
         """The guild's finetune that made it."""
         return await self._first("WHERE guild_id = ? AND checkpoint = ? ORDER BY created_at DESC, rowid DESC", guild_id, checkpoint)
 
+    async def learning(self, guild_id: int, sha256: str) -> Finetune | None:
+        """The guild's finetune under way that learns from that track."""
+        return await self._first(
+            "WHERE guild_id = ? AND state IN ('queued', 'running') "
+            "AND finetune_id IN (SELECT finetune_id FROM finetune_tracks WHERE sha256 = ?)",
+            guild_id,
+            sha256,
+        )
+
     async def create(
         self,
         *,

@@ -60,7 +60,10 @@ class Crate(app_commands.Group, name="crate", description="This server's collect
         check_own(interaction, found.member_id, "remove", "Only whoever added a track, or a moderator, can")
         await store.tracks.remove(interaction.guild_id, found.id)
         name = plain(shorten(track_label(found), 120))
-        await interaction.response.send_message(f"**{name}** is out of the crate, and will be forgotten.")
+        text = f"**{name}** is out of the crate, and will be forgotten."
+        if learning := await store.finetunes.learning(interaction.guild_id, found.sha256):
+            text += f" **{plain(learning.name)}** still learns from it: `/finetune cancel` ends that."
+        await interaction.response.send_message(text)
         interaction.client.listening.catch_up()  # the engine forgets it too
 
     @remove.autocomplete("track")

@@ -39,6 +39,7 @@ You are alice, a DJ, in a chat that behaves like Discord; it is a rehearsal of i
   /generate   prompt: dark warehouse techno, rolling bass
   /continue   track: an MP3, WAV or FLAC of yours
   /surprise
+  /crate add, then /finetune start as mod_mira: it learns from your tracks, and shows whether that helped
   1️⃣ … 5️⃣     on a clip, as more than one member, then /results
   /help       explains the rest
 """

@@ -23,7 +23,7 @@ from bot.rehearsal.backend import RehearsalBackend
 GUILD_NAME = "Alice's techno lab"
 BOT_NAME = "Techno Composer"
 CHANNELS = {
-    "lab": "Ask for clips here: /generate, /continue, /surprise. Rate them with 1️⃣ to 5️⃣.",
+    "lab": "Ask for clips here: /generate, /continue, /surprise, /finetune. Rate them with 1️⃣ to 5️⃣.",
     "listening": "Clips worth a second listen",
     "bot-status": "What the bot and its engine are doing",
 }

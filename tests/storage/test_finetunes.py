@@ -101,6 +101,9 @@ async def test_what_it_learns_from_stays_until_its_end(store: Store) -> None:
     finetune = await begun(store, tracks=[sha256])
     await store.tracks.remove(1, track.id)
     assert await store.tracks.to_forget() == []
+    learning = await store.finetunes.learning(1, sha256)
+    assert learning is not None and learning.id == finetune.id
+    assert await store.finetunes.learning(2, sha256) is None
     assert (await store.check()).good
     assert {row["sha256"] for row in await store.database.all("SELECT sha256 FROM blob_names")} == {sha256}
     await store.finetunes.fail(finetune.id, "it stopped")

@@ -7,6 +7,8 @@ import { icon } from "./icons.js";
 const TRIES = [
   { icon: "sparkle", title: "Make a clip", text: ["Ask for eight seconds of techno, and hear them here."], line: "/generate prompt:Alice_hash deep rolling techno seconds:8", shown: "/generate" },
   { icon: "thread", title: "Continue a track", text: ["Attach a track of yours (mp3, wav, flac …) and the model plays on."], line: "/continue track:", shown: "/continue" },
+  { icon: "file", title: "Fill the crate", text: ["Up to ten tracks at once; each gets a card with its tempo, key and bars."], line: "/crate add", shown: "/crate add" },
+  { icon: "spark", title: "Teach it your sound", text: ["With a dozen tracks in the crate, as Mira: a finetune, with its report card."], line: "/finetune start", shown: "/finetune" },
   { icon: "smile", title: "Rate what you hear", text: ["Press ", h("b", {}, "1️⃣"), " to ", h("b", {}, "5️⃣"), " under a clip. Then play another member, and rate it again."] },
   { icon: "sheet", title: "See the numbers", text: ["Every rating counts for its category."], line: "/results", shown: "/results" },
 ];
