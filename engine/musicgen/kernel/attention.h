@@ -18,40 +18,59 @@ INLINE v16 stored(const void* at, size_t index, int half) {
     return half ? from_bf16((const uint16_t*)at + index) : load((const float*)at + index);
 }
 
-INLINE void put(void* at, size_t index, int half, float x) {
-    if (half) ((uint16_t*)at)[index] = to_bf16(x);
-    else ((float*)at)[index] = x;
-}
-
 /* Step number `step` of one head. head: where its part of the first block is; block_bytes: from there to the next. */
-static void remember(char* head, int64_t block_bytes, int half, int D, int step, const float* k, const float* v) {
+INLINE void remember_as(int half, char* head, int64_t block_bytes, int D, int step, const float* k, const float* v) {
     char* block = head + step / LANES * block_bytes;
-    int at = step % LANES;
-    for (int d = 0; d < D; d++) put(block, (size_t)d * LANES + at, half, k[d]);
-    for (int d = 0; d < D; d++) put(block, (size_t)D * LANES + (size_t)at * D + d, half, v[d]);
-}
-
-/* Fetch what the next query will read first: the rest it fetches on its way. */
-INLINE void expect(const char* head, int64_t block_bytes, int half, int D, int steps) {
-    int last = (steps - 1) / LANES, size = half ? 2 : 4;
-    for (int b = 0; b <= last && b < TOGETHER; b++) fetch(head + b * block_bytes, (size_t)D * LANES * size);
-    if (last >= TOGETHER) fetch(head + last * block_bytes, (size_t)D * LANES * size); /* it is to be written */
-    fetch(head + (size_t)D * LANES * size, (size_t)D * (steps < LANES ? steps : LANES) * size);
-}
-
-INLINE void scores_of(int N, int half, const float* q, const char* block, int64_t block_bytes, int D, v16* s) {
-    for (int i = 0; i < N; i++) s[i] = all(0.0f);
-    for (int d = 0; d < D; d++) {
-        v16 one = all(q[d]);
-        for (int i = 0; i < N; i++) {
-            s[i] += one * stored(block + i * block_bytes, (size_t)d * LANES, half);
-            if (N == TOGETHER) __builtin_prefetch(block + (i + N) * block_bytes + (size_t)d * LANES * (half ? 2 : 4), 0, 2);
+    int at = step % LANES, values = (LANES + at) * D;
+    for (int d = 0; d < D; d += LANES) {
+        if (half) {
+            uint16_t turned[LANES], *to = (uint16_t*)block;
+            to_bf16(turned, load(k + d));
+            for (int i = 0; i < LANES; i++) to[(d + i) * LANES + at] = turned[i];
+            to_bf16(to + values + d, load(v + d));
+        } else {
+            float* to = (float*)block;
+            for (int i = 0; i < LANES; i++) to[(d + i) * LANES + at] = k[d + i];
+            store(to + values + d, load(v + d));
         }
     }
 }
 
+static void remember(char* head, int64_t block_bytes, int half, int D, int step, const float* k, const float* v) {
+    if (half) remember_as(1, head, block_bytes, D, step, k, v);
+    else remember_as(0, head, block_bytes, D, step, k, v);
+}
+
+/* What is attended to after this: 0 where nothing is known of it. */
+typedef struct {
+    const char* head;
+    int64_t block_bytes;
+    int steps;
+} Coming;
+
+/* The scores of N blocks before scaling. Meanwhile their values are fetched, and the keys of the blocks after them as far as there are `left`:
+ * each block is a page of its own, and no processor looks ahead beyond that. */
+INLINE void scores_of(int N, int half, const float* q, const char* block, int64_t block_bytes, int left, int D, v16* s) {
+    size_t line = half ? 32 : 64, values = (size_t)D * line; /* bytes of 16 numbers, of all keys of a block */
+    const char* next[TOGETHER];
+    for (int i = 0; i < N; i++) {
+        s[i] = all(0.0f);
+        next[i] = block + (i + N < left ? i + N : i) * block_bytes;
+    }
+    for (int d = 0; d < D; d += 2)
+        for (int j = 0; j < 2; j++) {
+            v16 one = all(q[d + j]);
+            for (int i = 0; i < N; i++) {
+                s[i] += one * stored(block + i * block_bytes, (size_t)(d + j) * LANES, half);
+                if (!half || j) __builtin_prefetch(block + i * block_bytes + values + (half ? d : d + j) * line, 0, 2);
+                if (N == TOGETHER && (!half || !j)) __builtin_prefetch(next[i] + (d + j) * line, 0, 2);
+            }
+        }
+}
+
 /* out (D) = softmax(q · keys / √D) · values over the first `steps`. scores: room for them, in whole blocks. */
-INLINE void attend_as(int half, const float* q, const char* head, int64_t block_bytes, int D, int steps, float scale, float* scores, float* out) {
+INLINE void attend_as(int half, const float* q, const char* head, int64_t block_bytes, int D, int steps, float scale, float* scores, float* out,
+                      Coming coming) {
     int blocks = (steps + LANES - 1) / LANES;
     v16 most = all(-3e38f);
     i16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -60,10 +79,10 @@ INLINE void attend_as(int half, const float* q, const char* head, int64_t block_
         const char* block = head + b * block_bytes;
         int count = blocks - b < TOGETHER ? blocks - b : TOGETHER;
         switch (count) {
-            case 1: scores_of(1, half, q, block, block_bytes, D, s); break;
-            case 2: scores_of(2, half, q, block, block_bytes, D, s); break;
-            case 3: scores_of(3, half, q, block, block_bytes, D, s); break;
-            default: scores_of(4, half, q, block, block_bytes, D, s);
+            case 1: scores_of(1, half, q, block, block_bytes, 1, D, s); break;
+            case 2: scores_of(2, half, q, block, block_bytes, 2, D, s); break;
+            case 3: scores_of(3, half, q, block, block_bytes, 3, D, s); break;
+            default: scores_of(4, half, q, block, block_bytes, blocks - b, D, s);
         }
         for (int i = 0; i < count; i++) {
             v16 score = choose(lane + LANES * (b + i) < steps, s[i] * scale, all(-3e38f)); /* what was never written is not looked at */
@@ -85,14 +104,15 @@ INLINE void attend_as(int half, const float* q, const char* head, int64_t block_
         int count = (D - d) / LANES < 4 ? (D - d) / LANES : 4;
         for (int b = 0; b < blocks; b++) {
             const char* block = head + b * block_bytes;
-            int here = steps - LANES * b < LANES ? steps - LANES * b : LANES;
+            int here = steps - LANES * b < LANES ? steps - LANES * b : LANES, size = half ? 2 : 4;
+            const char* fetched = coming.head && LANES * b < coming.steps ? coming.head + b * coming.block_bytes : block; /* its keys */
             if (count == 4)
                 for (int at = 0; at < here; at++) {
                     v16 p = all(scores[LANES * b + at]);
                     size_t value = values + (size_t)at * D + d;
                     for (int i = 0; i < 4; i++) o[i] += p * stored(block, value + LANES * i, half);
-                    for (int i = 0; i < 4; i += half ? 2 : 1)
-                        __builtin_prefetch(block + block_bytes + (value + LANES * i) * (half ? 2 : 4), 0, 2);
+                    for (int at_byte = 0; at_byte < 4 * LANES * size; at_byte += 64)
+                        __builtin_prefetch(fetched + (size_t)(at * D + d) * size + at_byte, 0, 2);
                 }
             else
                 for (int at = 0; at < here; at++)
@@ -103,8 +123,8 @@ INLINE void attend_as(int half, const float* q, const char* head, int64_t block_
     }
 }
 
-static void attend(int half, const float* q, const char* head, int64_t block_bytes, int D, int steps, float* scores, float* out) {
+static void attend(int half, const float* q, const char* head, int64_t block_bytes, int D, int steps, float* scores, float* out, Coming coming) {
     float scale = 1.0f / __builtin_sqrtf((float)D);
-    if (half) attend_as(1, q, head, block_bytes, D, steps, scale, scores, out);
-    else attend_as(0, q, head, block_bytes, D, steps, scale, scores, out);
+    if (half) attend_as(1, q, head, block_bytes, D, steps, scale, scores, out, coming);
+    else attend_as(0, q, head, block_bytes, D, steps, scale, scores, out, coming);
 }

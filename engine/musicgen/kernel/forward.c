@@ -74,6 +74,7 @@ static void normalise(const Model* m, Norm norm, const float* x, const int32_t* 
     PIECES(i, walk, rows) {
         const float* row = x + (size_t)(from ? from[i] : i) * C;
         float* out = m->normed + (size_t)i * C;
+        if (i + 1 < rows) fetch(x + (size_t)(from ? from[i + 1] : i + 1) * C, sizeof(float) * C); /* half of it is in others' caches */
         v16 total = all(0.0f), squares = all(0.0f);
         for (int c = 0; c < C; c += LANES) total += load(row + c);
         float mean = sum(total) / C;
@@ -98,7 +99,10 @@ static Rows rows_of(const Model* m, const float* x) { return (Rows){x, m->q, m->
 /* For a product that reads x (rows, width). */
 static void prepare(const Model* m, const float* x, int rows, int width, Walk* walk) {
     if (m->precision != INT8) return;
-    PIECES(i, walk, rows) quantise(x + (size_t)i * width, m->q + (size_t)i * width, m->scales + i, width);
+    PIECES(i, walk, rows) {
+        if (i + 1 < rows) fetch(x + (size_t)(i + 1) * width, sizeof(float) * width);
+        quantise(x + (size_t)i * width, m->q + (size_t)i * width, m->scales + i, width);
+    }
     wait_for(walk, rows, QUANTISE);
 }
 
@@ -143,14 +147,16 @@ static void work(void* what, int thread, int threads) {
                 char* head = head_of(s->rows[t], l, h);
                 int64_t block_bytes = s->rows[t]->block_bytes;
                 for (end = t + 1; end < T && s->rows[end] == s->rows[t]; end++) continue;
-                if (end < T) expect(head_of(s->rows[end], l, h), block_bytes, half, D, s->positions[end] + 1);
+                int next = end < T ? end : 0, next_head = end < T ? h : h + 1; /* that is attended to after this */
+                Coming coming = {0};
+                if (next_head < H) coming = (Coming){head_of(s->rows[next], l, next_head), block_bytes, s->positions[next] + 1};
                 for (int i = t; i < end; i++) { /* all of a row first: a token hears those before it */
                     const float* qkv = m->wide + (size_t)i * 3 * C + h * D;
                     remember(head, block_bytes, half, D, s->positions[i], qkv + C, qkv + 2 * C);
                 }
                 for (int i = t; i < end; i++)
                     attend(half, m->wide + (size_t)i * 3 * C + h * D, head, block_bytes, D, s->positions[i] + 1, scores,
-                           m->attended + (size_t)i * C + h * D);
+                           m->attended + (size_t)i * C + h * D, i + 1 < end ? (Coming){0} : coming);
             }
         }
         wait_for(walk, H, ATTEND);
@@ -166,12 +172,12 @@ static void work(void* what, int thread, int threads) {
             PIECES(h, walk, H)
                 for (int i = 0; i < with_text; i++) {
                     const Memory* text = s->texts[told[i]];
-                    if (i + 1 < with_text) {
-                        const Memory* next = s->texts[told[i + 1]];
-                        expect(head_of(next, l, h), next->block_bytes, half, D, next->steps);
-                    }
+                    const Memory* next = s->texts[told[i + 1 < with_text ? i + 1 : 0]];
+                    int next_head = i + 1 < with_text ? h : h + 1;
+                    Coming coming = {0};
+                    if (next_head < H) coming = (Coming){head_of(next, l, next_head), next->block_bytes, next->steps};
                     attend(half, m->wide + (size_t)i * C + h * D, head_of(text, l, h), text->block_bytes, D, text->steps, scores,
-                           m->attended + (size_t)i * C + h * D);
+                           m->attended + (size_t)i * C + h * D, coming);
                 }
             wait_for(walk, H, ATTEND_TEXT);
             prepare(m, m->attended, with_text, C, walk);

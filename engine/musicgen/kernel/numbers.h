@@ -35,7 +35,7 @@ INLINE v16 larger(v16 a, v16 b) { return choose(a > b, a, b); }
 INLINE v16 magnitude(v16 a) { return choose(a < 0.0f, -a, a); }
 #endif
 
-/* So many bytes into the second cache, when there is time. */
+/* So many bytes into the second cache: asked for, not waited for. */
 INLINE void fetch(const void* from, size_t bytes) {
     for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch((const char*)from + at, 0, 2);
 }
@@ -43,14 +43,18 @@ INLINE void fetch(const void* from, size_t bytes) {
 INLINE v16 from_bf16(const uint16_t* from) {
     h16 half;
     memcpy(&half, from, sizeof half);
+#if defined(__AVX512F__) /* GCC goes by halves of a register */
+    return (v16)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)half), 16);
+#else
     return (v16)(__builtin_convertvector(half, u16) << 16);
+#endif
 }
 
 /* To the nearest, ties to even. */
-INLINE uint16_t to_bf16(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, 4);
-    return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+INLINE void to_bf16(uint16_t* to, v16 x) {
+    u16 bits = (u16)x;
+    h16 half = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, h16);
+    memcpy(to, &half, sizeof half);
 }
 
 INLINE float sum(v16 x) {
