@@ -34,29 +34,6 @@ def _torch_attention() -> None:
     set_efficient_attention_backend("torch")
 
 
-@pytest.fixture(scope="module")
-def t5_folder(tiny: MusicGen, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("t5")
-    tiny.conditioner.text_encoder.save_pretrained(folder)
-    tiny.conditioner.tokenizer.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def _t5_from_disk(monkeypatch: pytest.MonkeyPatch, t5_folder: Path) -> None:
-    """Where audiocraft asks the hub for t5-base, it gets the tiny T5."""
-    from audiocraft.modules import conditioners
-    from transformers import AutoTokenizer, T5EncoderModel
-
-    class FromDisk:
-        def __init__(self, kind: Any) -> None:
-            self.from_pretrained = lambda name: kind.from_pretrained(t5_folder)
-
-    monkeypatch.setattr(conditioners, "T5Tokenizer", FromDisk(AutoTokenizer))
-    monkeypatch.setattr(conditioners, "T5EncoderModel", FromDisk(T5EncoderModel))
-    monkeypatch.setitem(conditioners.T5Conditioner.MODELS_DIMS, "t5-base", 32)
-
-
 @pytest.fixture
 def pair(tmp_path: Path, _t5_from_disk: None, t5_folder: Path) -> tuple[Path, Any, Any]:
     """Files that audiocraft's own builders and random weights made, and the two models in them."""
