@@ -57,7 +57,9 @@ class EngineSettings(BaseSettings):
     backend: Literal["native", "audiocraft"] = Field(
         "native", description="native: this project's own model code. audiocraft: the reference (an extra installation step, see README)."
     )
-    loaded_checkpoints: int = Field(2, ge=1, le=16, description="Checkpoints kept in memory at once; the least recently used leaves first.")
+    loaded_checkpoints: int = Field(
+        2, ge=1, le=16, description="Checkpoints in memory at once, the least recently used leaving first; adapters count as their base."
+    )
     tracks_gib: float = Field(20.0, gt=0, description="Room for uploaded tracks on disk, in GiB; the least recently used leave first.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
