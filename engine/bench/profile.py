@@ -55,11 +55,12 @@ def _profile(model: Any, precision: str, count: int) -> dict[str, Any] | None:
     parts = {name: 1000 * working / _STEPS for name, (working, _) in profile.seconds().items()}
     parts[WAITING] = 1000 * sum(waiting for _, waiting in profile.seconds().values()) / _STEPS
     parts[PYTHON] = 1000 * statistics.mean(spent) - sum(parts.values())
+    read = max(decoding.model.read_weights() for _ in range(5))  # whole MiB: nothing of a tiny model
     return {
         "ms": round(1000 * statistics.mean(spent), 2),
         "parts": {name: round(ms, 3) for name, ms in parts.items()},
         "products": sum(profile.counts()[name] for name in PRODUCTS) // _STEPS,
-        "read_ms": round(1000 * decoding.model.weight_bytes / max(decoding.model.read_weights() for _ in range(5)), 2),
+        "read_ms": round(1000 * decoding.model.weight_bytes / read, 2) if read else 0.0,
     }
 
 
