@@ -71,7 +71,7 @@ class _Running:
     task: asyncio.Task[None] | None = None
     cancelled: bool = False
     ending: bool = False
-    """The engine is done and the report card is being posted: too late to cancel."""
+    """Its end is being written down and shown: too late to cancel."""
 
 
 class Finetunes:
@@ -111,7 +111,7 @@ class Finetunes:
         return running.finetune
 
     def too_late(self, finetune_id: str) -> bool:
-        """Whether it can't be cancelled any more: its report card is being posted."""
+        """Whether it can't be cancelled any more: its end is being shown."""
         running = self._running.get(finetune_id)
         return running is not None and running.ending
 
@@ -323,10 +323,12 @@ class Finetunes:
         await self._finish_cancelled(running)
 
     async def _finish_cancelled(self, running: _Running) -> None:
+        running.ending = True
         finetune = await self._store.finetunes.cancel(running.finetune.id)
         await self._last_word(running, finetune_pages.cancelled_embed(finetune, finetune.cancel_by))
 
     async def _fail(self, running: _Running, words: str) -> None:
+        running.ending = True
         try:
             running.finetune = await self._store.finetunes.fail(running.finetune.id, words)
         except WrongState:
