@@ -126,7 +126,7 @@ class Engine:
         self.metrics.watch_finetunes(self.finetunes.load)
         self._takes: dict[str, Take] = {}
         self._preparing = ThreadPoolExecutor(2, thread_name_prefix="engine-prepare")
-        self._finishing = ThreadPoolExecutor(1, thread_name_prefix="engine-finish")
+        self._finishing = ThreadPoolExecutor(2, thread_name_prefix="engine-finish")  # takes that began together end together
         self._tasks: set[asyncio.Task[None]] = set()
         self._finish_s = 1.0  # how long seam, loudness, encoding and picture take of late
 
