@@ -133,6 +133,9 @@ class ReportCard(Wire):
     held_out: float | None = Field(description="nats a code on unseen tracks, after: lower is better")
     before: ClipFigures | None
     after: ClipFigures | None
+    kad_change: Estimate | None = Field(
+        default=None, description="KAD after less KAD before, against the same draws of tracks: below 0, nearer; sharper than the two apart"
+    )
     real: RealFigures | None
     clips_compared: int = Field(ge=0, description="of each side")
     clips: list[ReportClip] = Field(default_factory=list, description="kept for listening")

@@ -2,13 +2,14 @@
 
 ::
 
-    FOLDER/before-000.flac …    of the base         16-bit, at the loudness of every clip that is delivered
-    FOLDER/after-000.flac …     of the finetune     what is there is not made again
+    FOLDER/clips-0123abcd/before-000.flac …    of the base         16-bit, at the loudness of every clip that is delivered
+                          after-000.flac …     of the finetune     what is there is not made again
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,15 @@ from typing import Literal
 import numpy as np
 import soundfile
 
+from engine.crate.disk import digest
+from engine.evaluation.clips import AT_ONCE
+from engine.evaluation.clips import make as make_clips
 from engine.files import write_atomically
 from engine.models import precision_for
 from engine.music.audio import Audio
 from engine.music.loudness import normalise
-from engine.musicgen.generate import MusicGen, TakeDecoder
+from engine.musicgen.generate import MusicGen
 
-TOGETHER = 8
-"""Clips that are decoded side by side."""
 Side = Literal["before", "after"]
 
 
@@ -39,35 +41,36 @@ class Clips:
     precision: str = "auto"
 
     def path(self, folder: Path, side: Side, index: int) -> Path:
-        return folder / f"{side}-{index:03}.flac"
+        """Other prompts, lengths or seeds lie elsewhere."""
+        return folder / f"clips-{digest([self.prompt, self.seconds, self.seed, self.precision], 8)}" / f"{side}-{index:03}.flac"
 
     def make(self, model: MusicGen, folder: Path, side: Side, tell: Callable[[int], None] = lambda done: None) -> list[Path]:
-        """Those that are not there yet, a company at a time; ``tell`` hears after each how many are there. All of them, in order."""
+        """Those that are not there yet; ``tell`` hears how many are there. All of them, in order."""
         paths = [self.path(folder, side, index) for index in range(self.number)]
         missing = [index for index, path in enumerate(paths) if not path.is_file()]
         if missing:
             self.prepare(model)
-        for first in range(0, len(missing), TOGETHER):
-            company = missing[first : first + TOGETHER]
-            takes = self.start(model, company)
-            while waiting := [take for take in takes if not take.done]:
-                model.advance(waiting)
-            for index, take in zip(company, takes, strict=True):
-                _write(paths[index], take.audio().float().cpu().numpy(), model.sample_rate, self.seconds)
-            tell(self.number - len(missing) + first + len(company))
+        frames = math.ceil(self.seconds * model.frame_rate)
+        made = make_clips(model, [self.prompt] * len(missing), [self.seed + index for index in missing], frames)
+        for done, (index, clip) in enumerate(zip(missing, made, strict=True), self.number - len(missing) + 1):
+            _write(paths[index], clip.audio, self.seconds)
+            tell(done)
         return paths
 
     def prepare(self, model: MusicGen) -> None:
         """As the engine serves it, its weights as they are now."""
         precision, _why = precision_for(self.precision, model.device.type, model.parameters)
-        model.prepare(precision, rows=2 * TOGETHER)
+        model.prepare(precision, rows=2 * AT_ONCE)
 
-    def start(self, model: MusicGen, company: list[int], *, frames: int | None = None) -> list[TakeDecoder]:
-        """Decoders of some of the clips, by number. ``frames``: fewer than the whole."""
-        length = frames or math.ceil(self.seconds * model.frame_rate)
-        return [
-            model.start(prompt=self.prompt, frames=length, sampling=model.default_sampling, seed=self.seed + index) for index in company
-        ]
+    def seconds_of(self, model: MusicGen, frames: int) -> float:
+        """What one side takes, by timing the first ``frames`` of some clips."""
+        self.prepare(model)
+        company = min(AT_ONCE, self.number)
+        prompts, seeds = [self.prompt] * company, list(range(company))
+        list(make_clips(model, prompts, seeds, 1))  # the first step warms up
+        began = time.monotonic()
+        list(make_clips(model, prompts, seeds, frames))
+        return (time.monotonic() - began) / frames * self.seconds * model.frame_rate * -(-self.number // AT_ONCE)
 
 
 def read(path: Path) -> Audio:
@@ -76,7 +79,8 @@ def read(path: Path) -> Audio:
     return Audio(np.ascontiguousarray(samples.T), int(rate))
 
 
-def _write(path: Path, samples: np.ndarray[tuple[int, ...], np.dtype[np.float32]], sample_rate: int, seconds: float) -> None:
-    """``samples`` [C, N]: the last frame may reach past the end."""
-    audio = normalise(Audio(np.ascontiguousarray(samples[:, : round(seconds * sample_rate)]), sample_rate))
-    write_atomically(path, lambda file: soundfile.write(file, audio.samples.T, sample_rate, format="FLAC", subtype="PCM_16"))
+def _write(path: Path, audio: Audio, seconds: float) -> None:
+    """The last frame may reach past the end."""
+    cut = np.ascontiguousarray(audio.samples[:, : round(seconds * audio.sample_rate)])  # [C, N]
+    whole = normalise(Audio(cut, audio.sample_rate))
+    write_atomically(path, lambda file: soundfile.write(file, whole.samples.T, whole.sample_rate, format="FLAC", subtype="PCM_16"))

@@ -70,7 +70,8 @@ def _tracks(work: Work) -> tuple[list[CrateTrack], list[str]]:
             problems.append(f"{_name(track)} is damaged on the engine's disk: upload it again.")
         else:
             title, artist = (words.tidy(text) if text else None for text in (track.title, track.artist))
-            found[source.path] = replace(result, title=title or result.title, artist=artist or result.artist)
+            genre = result.genre or work.request.genre
+            found[source.path] = replace(result, title=title or result.title, artist=artist or result.artist, genre=genre)
         work.tell({"event": "preparing", "what": "listening", "done": number, "of": len(jobs)})
         work.go_on()
     return [found[path] for path in wanted if path in found], problems

@@ -27,21 +27,16 @@ from engine.api import CheckpointInfo
 from engine.api.finetunes import (
     FinetuneCancelled,
     FinetuneDone,
-    FinetuneEvent,
     FinetuneFailed,
     FinetuneQueued,
     FinetuneRequest,
     FinetuneStatus,
-    Forecast,
-    Judging,
-    MakingClips,
     ReportFile,
-    State,
     TrainingProgress,
 )
 from engine.crate.disk import link_or_copy
 from engine.errors import EngineError
-from engine.finetunes.jobs import LEAST_TRACKS, REPORT_FOLDER, Events, JobFacts, JobFolder, is_id, served_card
+from engine.finetunes.jobs import LEAST_TRACKS, REPORT_FOLDER, Job, JobFacts, JobFolder, is_id, served_card
 from engine.finetunes.processes import SAVED, JobProcess
 from engine.settings import EngineSettings
 from engine.tracks import Tracks
@@ -50,78 +45,11 @@ log = logging.getLogger(__name__)
 
 MAX_WAITING = 32
 """Jobs that may wait; more are refused with 503."""
+KEPT_JOBS = 100
+"""Jobs that are over, and can still be read; at a start the oldest beyond that are forgotten, but not their checkpoints."""
 MOST_CRASHES = 3
 """A process that was killed so often without telling anything new is not started again."""
 AGAIN_S = 0.5
-
-
-class _Job:
-    """One job in memory: its folder, its events, and what the latest of them say."""
-
-    def __init__(self, folder: JobFolder) -> None:
-        self.folder = folder
-        self.events = Events(folder.events)
-        self.process: JobProcess | None = None
-        self.end: FinetuneCancelled | FinetuneFailed | None = None
-        """How it is to end where it is not its process that says so."""
-        self.forecast: Forecast | None = None
-        self.progress: TrainingProgress | None = None
-        self.state: State = "queued"
-        for event in self.events.read_back():
-            self._note(event)
-
-    @property
-    def id(self) -> str:
-        return self.folder.facts.request.id
-
-    def tell(self, event: dict[str, Any]) -> FinetuneEvent:
-        told = self.events.tell(event)
-        self._note(told)
-        return told
-
-    def _note(self, event: FinetuneEvent) -> None:
-        match event:
-            case Forecast():
-                self.forecast, self.state = event, "preparing"
-            case TrainingProgress():
-                self.progress, self.state = event.model_copy(update={"picture": None}), "training"
-            case FinetuneQueued():
-                self.state = "queued"
-            case MakingClips():
-                self.state = "clips"
-            case Judging():
-                self.state = "judging"
-            case FinetuneDone():
-                self.state = "done"
-            case FinetuneFailed():
-                self.state = "failed"
-            case FinetuneCancelled():
-                self.state = "cancelled"
-            case _:
-                self.state = "preparing"
-
-    def status(self, position: int | None) -> FinetuneStatus:
-        facts, last = self.folder.facts, self.events.last
-        failed = last if isinstance(last, FinetuneFailed) else None
-        done = last if isinstance(last, FinetuneDone) else None
-        return FinetuneStatus(
-            id=self.id,
-            name=facts.request.name,
-            recipe=facts.request.recipe,
-            base=facts.base,
-            token=facts.request.token,
-            owner=facts.request.owner,
-            state=self.state,
-            position=position,
-            created_at=facts.created_at,
-            events=self.events.count,
-            forecast=self.forecast,
-            progress=self.progress,
-            checkpoint=done.checkpoint if done else None,
-            report=done.report if done else None,
-            code=failed.code if failed else None,
-            message=failed.message if failed else None,
-        )
 
 
 class Finetunes:
@@ -137,8 +65,8 @@ class Finetunes:
         """``describe``: a checkpoint by its id. ``ended`` hears the recipe and outcome of each job."""
         self._settings, self._tracks, self._describe, self._ended = settings, tracks, describe, ended
         self._folder = settings.data / "finetunes"
-        self._jobs: dict[str, _Job] = {}
-        self._queue: list[_Job] = []
+        self._jobs: dict[str, Job] = {}
+        self._queue: list[Job] = []
         self._wake = asyncio.Condition()
         self._runners: list[asyncio.Task[None]] = []
         self._taking_on = asyncio.Lock()
@@ -148,12 +76,16 @@ class Finetunes:
         """Takes up what an earlier process left. Blocks on the disk for a moment."""
         paths = self._folder.iterdir() if self._folder.is_dir() else ()
         for folder in sorted(filter(None, map(JobFolder.find, paths)), key=lambda folder: folder.facts.created_at):
-            job = self._jobs[folder.facts.request.id] = _Job(folder)
+            job = self._jobs[folder.facts.request.id] = Job(folder)
             if job.events.over:
                 folder.clear()  # killed between the last event and this
             else:
                 log.info("finetune %s: taken up again after event %d", job.id, job.events.count)
                 self._queue.append(job)
+        over = [job for job in self._jobs.values() if job.events.over]
+        for job in over[: max(0, len(over) - KEPT_JOBS)]:
+            del self._jobs[job.id]
+            shutil.rmtree(job.folder.path, ignore_errors=True)
         self._runners = [asyncio.create_task(self._serve(), name="finetunes") for _ in range(self._settings.finetunes)]
         self._tell_positions()
 
@@ -188,7 +120,7 @@ class Finetunes:
             if len(self._queue) >= MAX_WAITING:
                 raise EngineError("queue_full", f"{len(self._queue)} finetunes wait already: ask again when some are done.", 600.0)
             folder = await asyncio.to_thread(self._take_on, request)
-            job = self._jobs[request.id] = _Job(folder)
+            job = self._jobs[request.id] = Job(folder)
             self._queue.append(job)
             log.info("finetune %s: %s on %s, %d tracks", job.id, request.recipe, folder.facts.base, len(request.tracks))
             self._tell_positions()
@@ -284,13 +216,13 @@ class Finetunes:
         for folder in (self._settings.data / "codes").glob(f"*/{sha256[:2]}/{sha256}"):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _find(self, finetune_id: str) -> _Job:
+    def _find(self, finetune_id: str) -> Job:
         job = self._jobs.get(finetune_id)
         if job is None:
             raise EngineError("unknown_finetune", f"There is no finetune {finetune_id!r} here: it was forgotten, or never begun.")
         return job
 
-    def _status(self, job: _Job) -> FinetuneStatus:
+    def _status(self, job: Job) -> FinetuneStatus:
         return job.status(self._queue.index(job) if job in self._queue else None)
 
     # ---- work
@@ -310,9 +242,10 @@ class Finetunes:
                 raise
             except Exception:
                 log.exception("finetune %s broke", job.id)
-                await self._over(job, {"event": "failed", "code": "internal", "message": _BROKEN})
+                job.process = None
+                await self._give_up(job)
 
-    async def _run(self, job: _Job) -> None:
+    async def _run(self, job: Job) -> None:
         """Until it is over, or the engine stops."""
         crashes, told = 0, job.events.count
         while not job.events.over and job.end is None and not self._stopping:
@@ -337,24 +270,26 @@ class Finetunes:
         if job.end is not None:
             await self._over(job, job.end.model_dump())
 
-    def _hear(self, job: _Job, event: dict[str, Any], last: list[dict[str, Any]]) -> None:
+    def _hear(self, job: Job, event: dict[str, Any], last: list[dict[str, Any]]) -> None:
         """The last event is kept until the process is gone and its files are cleared."""
         if job.end is not None or last:
             return
         if event.get("event") in ("done", "failed"):
             last.append(event)
             return
+        before = job.events.last
         try:
             told = job.tell(event)
         except ValidationError:
             log.exception("finetune %s told what is no event", job.id)
             return
         if not isinstance(told, TrainingProgress):
-            log.info("finetune %s: %s", job.id, told.event)
+            if before is None or before.event != told.event:
+                log.info("finetune %s: %s", job.id, told.event)
         elif event.get("picture"):
             log.info("finetune %s: step %d of %d, unseen tracks %s", job.id, told.step, told.of_steps, told.held_out)
 
-    async def _end(self, job: _Job, how: FinetuneCancelled | FinetuneFailed) -> None:
+    async def _end(self, job: Job, how: FinetuneCancelled | FinetuneFailed) -> None:
         """A job that waits or runs is over, for a reason of ours."""
         job.end = how
         if job in self._queue:
@@ -364,7 +299,7 @@ class Finetunes:
         elif job.process is not None:
             job.process.kill()  # whoever runs it tells the rest
 
-    async def _over(self, job: _Job, event: dict[str, Any]) -> None:
+    async def _over(self, job: Job, event: dict[str, Any]) -> None:
         if job.events.over:
             return
         if event["event"] != "done":
@@ -377,7 +312,14 @@ class Finetunes:
         self._ended(job.folder.facts.request.recipe, outcome)
         log.info("finetune %s: %s", job.id, f"done, {outcome}" if isinstance(told, FinetuneDone) else outcome)
 
-    def _undo(self, job: _Job) -> None:
+    async def _give_up(self, job: Job) -> None:
+        try:
+            await self._over(job, {"event": "failed", "code": "internal", "message": _BROKEN})
+        except OSError as error:  # the disk is full, most likely: it is taken up again when the engine starts
+            log.error("finetune %s: how it ended can't be written: %s", job.id, error.strerror)
+            job.events.close()
+
+    def _undo(self, job: Job) -> None:
         """It ended in its last moment: the checkpoint is there, and nobody was told."""
         folder: Path = self._settings.data / "checkpoints" / job.id
         if served_card(folder, job.id) is not None:

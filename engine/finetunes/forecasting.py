@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import resource
 import tempfile
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from engine.finetunes.clips import TOGETHER, Clips
+from engine.finetunes.clips import Clips
 from engine.musicgen.generate import MusicGen
 from engine.training.finetune import PLAIN_CAPTION, Finetune
 from engine.training.recipes import Recipe
@@ -70,7 +69,7 @@ def forecast(model: MusicGen, data: FinetuneSet, recipe: Recipe, clips: Clips | 
         run.adapter.detach()
     if clips is not None:
         heard_s = 2 * clips.number * clips.seconds + data.seconds + sum(segment.codes.shape[1] for segment in data.held_out) / 50
-        report_s = 2 * _clips_s(model, clips) + heard_s / HEARD_PER_S
+        report_s = 2 * clips.seconds_of(model, CLIP_FRAMES) + heard_s / HEARD_PER_S
     validations = run.steps // run.validate_every + 1 if data.held_out else 0
     trained = sum(p.numel() for p in run.parameters)
     whole = sum(p.numel() for p in model.lm.parameters()) + sum(p.numel() for p in model.codec.parameters())
@@ -117,17 +116,3 @@ def memory_bytes() -> int:
 def niceness() -> int:
     """Of this process: 0 is as urgent as serving, 19 waits for everybody."""
     return os.getpriority(os.PRIO_PROCESS, 0) if hasattr(os, "getpriority") else 0
-
-
-def _clips_s(model: MusicGen, clips: Clips) -> float:
-    """Seconds for one side's clips: the first frames of one company, timed, times the rest."""
-    company = min(TOGETHER, clips.number)
-    clips.prepare(model)
-    takes = clips.start(model, list(range(company)), frames=CLIP_FRAMES)
-    model.advance(takes)  # the first step warms up
-    began, steps = time.monotonic(), 0
-    while not all(take.done for take in takes):
-        model.advance([take for take in takes if not take.done])
-        steps += 1
-    took_s = time.monotonic() - began
-    return took_s / max(1, steps) * clips.seconds * model.frame_rate * -(-clips.number // TOGETHER)

@@ -1,4 +1,4 @@
-"""A job on the disk: its folder, what was asked for, and its events, numbered from 1, one a line.
+"""A job: its folder on the disk, what was asked for, its events, numbered from 1, one a line, and what the latest of them say.
 
 ::
 
@@ -19,18 +19,40 @@ import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from engine.api.finetunes import FINETUNE_ID, LAST_EVENTS, FinetuneEvent, FinetuneRequest, ReportCard, finetune_event_adapter
+from engine.api.finetunes import (
+    FINETUNE_ID,
+    LAST_EVENTS,
+    FinetuneCancelled,
+    FinetuneDone,
+    FinetuneEvent,
+    FinetuneFailed,
+    FinetuneQueued,
+    FinetuneRequest,
+    FinetuneStatus,
+    Forecast,
+    Judging,
+    MakingClips,
+    ReportCard,
+    State,
+    TrainingProgress,
+    finetune_event_adapter,
+)
 from engine.api.takes import HEARTBEAT_S, Heartbeat
 from engine.crate.disk import read_json, write_bytes
+
+if TYPE_CHECKING:
+    from engine.finetunes.processes import JobProcess
 
 LEAST_TRACKS = 3
 """One of them is held out, and two are learned from: less is no crate."""
 REPORT_FOLDER = "report"
 """In the checkpoint's folder: the report card's picture and clips."""
+_TAIL_BYTES = 256 * 1024
+"""Of the events' file: more than a last event with its report card takes."""
 _ID = re.compile(FINETUNE_ID)
 
 
@@ -112,9 +134,12 @@ class Events:
         self._closed = False
 
     def read_back(self) -> list[FinetuneEvent]:
-        """What was told before, the first time that the job is looked at after a start. Blocks on the disk."""
+        """What was told before, the first time that the job is looked at after a start; of one that is over, its last. Blocks."""
         if not self._path.exists():
             return []
+        if (last := self._end()) is not None:
+            self.count, self.last = last.number, last
+            return [last]
         data = self._path.read_bytes()
         found: list[FinetuneEvent] = []
         whole = 0
@@ -131,6 +156,17 @@ class Events:
             os.truncate(self._path, whole)
         self.count, self.last = len(found), found[-1] if found else None
         return found
+
+    def _end(self) -> FinetuneDone | FinetuneFailed | FinetuneCancelled | None:
+        """The last event, where the job is over; found without reading all, pictures and all, of every job that ever was."""
+        with self._path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            lines = file.read().splitlines(keepends=True)
+        if lines and lines[-1].endswith(b"\n"):
+            with contextlib.suppress(ValidationError):
+                event = finetune_event_adapter.validate_json(lines[-1])
+                return event if isinstance(event, LAST_EVENTS) else None
+        return None
 
     @property
     def over(self) -> bool:
@@ -189,3 +225,72 @@ class Events:
             data = file.read()
             return data[: data.rfind(b"\n") + 1]
         return b""
+
+
+class Job:
+    """One job in memory: its folder, its events, and what the latest of them say."""
+
+    def __init__(self, folder: JobFolder) -> None:
+        self.folder = folder
+        self.events = Events(folder.events)
+        self.process: JobProcess | None = None
+        self.end: FinetuneCancelled | FinetuneFailed | None = None
+        """How it is to end where it is not its process that says so."""
+        self.forecast: Forecast | None = None
+        self.progress: TrainingProgress | None = None
+        self.state: State = "queued"
+        for event in self.events.read_back():
+            self._note(event)
+
+    @property
+    def id(self) -> str:
+        return self.folder.facts.request.id
+
+    def tell(self, event: dict[str, Any]) -> FinetuneEvent:
+        told = self.events.tell(event)
+        self._note(told)
+        return told
+
+    def _note(self, event: FinetuneEvent) -> None:
+        match event:
+            case Forecast():
+                self.forecast, self.state = event, "preparing"
+            case TrainingProgress():
+                self.progress, self.state = event.model_copy(update={"picture": None}), "training"
+            case FinetuneQueued():
+                self.state = "queued"
+            case MakingClips():
+                self.state = "clips"
+            case Judging():
+                self.state = "judging"
+            case FinetuneDone():
+                self.state = "done"
+            case FinetuneFailed():
+                self.state = "failed"
+            case FinetuneCancelled():
+                self.state = "cancelled"
+            case _:
+                self.state = "preparing"
+
+    def status(self, position: int | None) -> FinetuneStatus:
+        facts, last = self.folder.facts, self.events.last
+        failed = last if isinstance(last, FinetuneFailed) else None
+        done = last if isinstance(last, FinetuneDone) else None
+        return FinetuneStatus(
+            id=self.id,
+            name=facts.request.name,
+            recipe=facts.request.recipe,
+            base=facts.base,
+            token=facts.request.token,
+            owner=facts.request.owner,
+            state=self.state,
+            position=position,
+            created_at=facts.created_at,
+            events=self.events.count,
+            forecast=self.forecast,
+            progress=self.progress,
+            checkpoint=done.checkpoint if done else None,
+            report=done.report if done else None,
+            code=failed.code if failed else None,
+            message=failed.message if failed else None,
+        )

@@ -28,7 +28,7 @@ from engine.api.evaluation import Estimate
 from engine.api.finetunes import ReportCard
 from engine.music.pictures import drawable
 
-WIDTH_PX, HEIGHT_PX = 1000, 830
+WIDTH_PX, HEIGHT_PX = 1000, 850
 _BACKGROUND, _PANEL, _INK, _FAINT, _LINE = "#15161b", "#0d0e12", "#f2f3f5", "#b5bac1", "#3a3d48"
 _NEW, _BASE, _BAD, _REAL = "#1fb6a6", "#b5bac1", "#f0616d", "#ffd166"
 _ROW_PX, _FIRST_PX = 96, 196
@@ -111,6 +111,7 @@ def _legend(figure: Figure, card: ReportCard) -> None:
     parts = [("●", "finetune", _NEW), ("○", "base", _BASE)]
     if card.real is not None and card.real.kad is not None:
         parts.append(("│", "real tracks", _REAL))
+    _text(figure, _MARGIN_PX, 154, f"{card.clips_compared} clips of each", size=16, color=_FAINT)
     x = 330.0
     for mark, word, colour in parts:
         _text(figure, x, 154, mark, size=17, color=colour, weight="bold")
@@ -192,21 +193,28 @@ def _rates(figure: Figure, card: ReportCard, passed: dict[str, bool], top_px: fl
 
 
 def _words(figure: Figure, card: ReportCard) -> None:
-    """The verdict: why not, and what would help."""
-    failed = [check.words for check in card.checks if not check.passed]
+    """The verdict: why not, in short, as the figures are above; and what would help."""
+    failed = [_SHORT.get(check.name, check.name) for check in card.checks if not check.passed]
+    why = " and ".join([", ".join(failed[:-1]), failed[-1]] if len(failed) > 1 else failed)
     if card.gate == "passed":
         parts = [(card.words, _NEW), *((note, _FAINT) for note in card.notes[:1])]
     else:
-        parts = [
-            (failed[0][:1].upper() + failed[0][1:] + "." if failed else card.words, _INK),
-            *((said, _REAL) for said in card.advice[:1]),
-        ]
-    top = HEIGHT_PX - 132
+        parts = [(f"It {why}." if why else card.words, _INK), *((said, _REAL) for said in card.advice[:1])]
+    top = _FIRST_PX + 4 * _ROW_PX + 134
     for said, colour in parts:
         lines = textwrap.wrap(drawable(said), 74)
         for line in lines[:2] if len(lines) <= 2 else [lines[0], lines[1][:70] + " …"]:
             _text(figure, _MARGIN_PX, top, line, size=17, color=colour)
-            top += 34
+            top += 33
+
+
+_SHORT = {
+    "held-out loss": "is no better on unseen tracks",
+    "distance": "sounds farther from unseen tracks",
+    "near-copies": "copies its training tracks",
+    "silence": "falls silent more often",
+    "collapse": "gets stuck more often",
+}
 
 
 def _text(figure: Figure, x_px: float, y_px: float, text: str, *, size: float, color: str = _INK, **more: Any) -> None:

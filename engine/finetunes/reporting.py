@@ -25,7 +25,7 @@ from engine.api.evaluation import Estimate
 from engine.api.finetunes import KEPT_CLIPS, ClipFigures, GateCheck, RealFigures, ReportCard, ReportClip, ReportFile
 from engine.crate import manifest
 from engine.errors import EngineError
-from engine.evaluation.distances import Interval
+from engine.evaluation.distances import Interval, kad_difference, stack
 from engine.evaluation.embeddings import Embedder, EmbedderUnavailable, embedder
 from engine.evaluation.report import EvaluationError, Heard, Report, compare, hear, of_audio, of_file
 from engine.files import write_atomically
@@ -120,10 +120,11 @@ def report(
 
 @dataclass(frozen=True, slots=True)
 class _Figures:
-    """before, after: None where nothing is held out that they could be compared with."""
+    """before, after: None where nothing is held out that they could be compared with. kad_change: below 0, the finetune is nearer."""
 
     before: Report | None = None
     after: Report | None = None
+    kad_change: Interval | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -150,15 +151,21 @@ def _figures(
         trained = [hear(of_file(path), listener, heard, excerpt_s=0.0) for path, _track in train]
         tracks = {track for _heard, track in real}
         reference = _by_track(real) if len(tracks) > 1 else [one for one, _track in real]
-        notes = (
-            []
-            if len(tracks) > 2
-            else [f"Only {len(tracks)} track{'s are' if len(tracks) > 1 else ' is'} held out: take the figures as hints."]
-        )
+        few = "Only one track is held out" if len(tracks) == 1 else "Only two tracks are held out"
+        notes = [f"{few}: take the figures as hints."] if len(tracks) < 3 else []
         before, after = (compare(reference, sides[side], trained, embedder=listener, seed=seed) for side in ("before", "after"))
-    except EvaluationError as error:
-        raise EngineError("bad_audio", str(error)) from error
-    return _Figures(before, after, tuple(dict.fromkeys((*notes, *after.notes))))
+        change = _kad_change(reference, sides, seed)
+    except (EvaluationError, ValueError) as error:
+        raise EngineError("bad_audio", f"Base and finetune can't be compared: {error}") from error
+    return _Figures(before, after, change, tuple(dict.fromkeys((*notes, *after.notes))))
+
+
+def _kad_change(reference: Sequence[Heard], sides: dict[Side, list[Heard]], seed: int) -> Interval:
+    """Both sides against the same draws of tracks: sharper than two intervals beside each other."""
+    (real, tracks), (after, of_after), (before, of_before) = (
+        stack([one.embeddings for one in heard]) for heard in (reference, sides["after"], sides["before"])
+    )
+    return kad_difference(real, after, before, reference_clips=tracks, one_clips=of_after, other_clips=of_before, seed=seed)
 
 
 def _by_track(heard: Iterable[tuple[Heard, str]]) -> list[Heard]:
@@ -199,6 +206,10 @@ def _verdict(run: Run, figures: _Figures) -> Verdict | None:
             collapsed=after.checks.collapsed,
             base_collapsed=before.checks.collapsed,
             training_tracks=run.tracks,
+            clips=after.candidate.files,
+            real_excerpts=after.copies.real_excerpts if after.copies else 0,
+            kad_change=figures.kad_change,
+            ran_out=not run.stopped_early and run.best_step == run.steps,
         )
     )
 
@@ -219,6 +230,7 @@ def _card(run: Run, figures: _Figures, verdict: Verdict | None, clips: Clips, ke
         held_out=run.held_out,
         before=_side(figures.before),
         after=_side(figures.after),
+        kad_change=_estimate(figures.kad_change) if figures.kad_change else None,
         real=None
         if real is None
         else RealFigures(

@@ -231,14 +231,14 @@ def _report(work: Work, data: Data, trained: dict[str, Any], listener: Embedder)
 
 
 def _judging(work: Work) -> Callable[[str, int, int], None]:
-    last: dict[str, Any] = {}
+    last, told_at = "", 0.0
 
     def tell(what: str, done: int, of: int) -> None:
-        nonlocal last
-        event = {"event": "clips", "done": done, "of": of} if what == "clips" else {"event": "judging"}
-        if event != last:
-            work.tell(event)
-            last = event
+        nonlocal last, told_at
+        now = time.monotonic()
+        if what != last or (what == "clips" and (done == of or now - told_at >= PROGRESS_S)):
+            work.tell({"event": "clips", "done": done, "of": of} if what == "clips" else {"event": "judging"})
+            last, told_at = what, now
         work.go_on()
 
     return tell

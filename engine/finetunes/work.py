@@ -12,6 +12,7 @@ from engine.checkpoints import ADAPTER_FOLDER
 from engine.crate import pool
 from engine.crate.captions import spoken_genres
 from engine.crate.codes import Target
+from engine.errors import EngineError
 from engine.finetunes.clips import Clips
 from engine.finetunes.jobs import JobFacts, JobFolder
 from engine.settings import EngineSettings
@@ -81,7 +82,7 @@ class Work:
             raise Stopped
 
     def base(self) -> MusicGen:
-        """Loaded anew. Raises CheckpointError."""
+        """Loaded anew. Raises EngineError where it has gone, or can't be read."""
         return self._load(self.target.folder)
 
     def finetuned(self) -> MusicGen:
@@ -98,7 +99,10 @@ class Work:
         from engine.models import pick_device
         from engine.musicgen import checkpoint
 
-        return checkpoint.load(folder, device=pick_device(self.settings.device))
+        try:
+            return checkpoint.load(folder, device=pick_device(self.settings.device))
+        except checkpoint.CheckpointError as error:
+            raise EngineError("unknown_checkpoint", f"The base {self.facts.base!r} can't be loaded: {error}") from error
 
 
 def recipe_of(request: FinetuneRequest) -> Recipe:

@@ -89,30 +89,33 @@ def _work(folder: Path, given: dict[str, Any], tell: Any, gone: threading.Event)
     except EngineError as error:
         failed = event_of(error)
         tell({"event": "failed", "code": failed.code, "message": failed.message})
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        log.error("the disk is full")
-        words = "The engine's disk is full: make room there, then start the finetune again."
-        tell({"event": "failed", "code": "internal", "message": words})
     except Exception as error:
-        log.exception("broke")
-        words = _memory_words(error) or "Something broke in the engine. Its log says what, under this finetune's id."
+        words = _known(error)
+        if words is None:
+            log.exception("broke")
+        else:
+            log.error("%s", " ".join(str(error).split())[:300])
+        words = words or "Something broke in the engine. Its log says what, under this finetune's id."
         tell({"event": "failed", "code": "internal", "message": words})
     else:
         tell({"event": "done", "checkpoint": checkpoint, "report": report.model_dump(mode="json")})
     return 0
 
 
-def _memory_words(error: Exception) -> str | None:
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower():
+def _known(error: Exception) -> str | None:
+    """What a machine may lack, in words. Libraries of their own have their own errors for it."""
+    said = str(error).lower()
+    if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "no space left" in said:
+        return "The engine's disk is full: make room there, then start the finetune again."
+    if isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said:
         return "The engine ran out of memory: use a smaller base or a lower rank, or end other programs there."
     return None
 
 
 def _watch(gone: threading.Event) -> None:
     """Until the engine ends; then what runs may save, and does not outlive that."""
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # not through sys.stdin: its lock would be held when the interpreter ends
+        pass
     gone.set()
     time.sleep(_SAVING_S)
     os._exit(SAVED)

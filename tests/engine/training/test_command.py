@@ -53,7 +53,7 @@ def dataset(tiny_checkpoint: Path, tmp_path: Path) -> Path:
 
 def words(dataset: Path, tiny_checkpoint: Path, out: Path, *more: str) -> list[str]:
     common = ["--base", str(tiny_checkpoint), "--out", str(out), "--batch", "4", "--micro-batch", "2", "--epochs", "4", "--rate", "0.005"]
-    return ["finetune", str(dataset), *common, "--threads", "1", "--json", *more]
+    return ["finetune", str(dataset), *common, "--threads", "1", "--nice", "0", "--no-report", "--json", *more]
 
 
 def test_from_dataset_to_a_checkpoint_that_all_load(
@@ -68,7 +68,9 @@ def test_from_dataset_to_a_checkpoint_that_all_load(
     assert (card["kind"], card["token"], card["tracks"]) == ("finetuned", "Alice_hash", {"training": 6, "held_out": 2})
     assert (tmp_path / "run" / "loss.png").read_bytes().startswith(b"\x89PNG")
 
-    base, merged = checkpoint.load(tiny_checkpoint), checkpoint.load(served)
+    assert sorted(path.name for path in (served / "adapter").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+
+    base, merged = checkpoint.load(tiny_checkpoint), checkpoint.load(tmp_path / "run" / "checkpoint")
     assert card["parent_sha256"] == base.sha256
     sequence = torch.randint(0, base.lm.config.card, (1, base.lm.config.num_codebooks, 6), generator=torch.Generator().manual_seed(0))
     text = base.conditioner(["Alice_hash, techno"])
@@ -81,7 +83,7 @@ def test_from_dataset_to_a_checkpoint_that_all_load(
 
     assert main(["checkpoints", "--json", "--checkpoint", str(tiny_checkpoint)]) == 0
     listed = {entry["id"]: entry for entry in json.loads(capsys.readouterr().out)["checkpoints"]}
-    assert listed["alice"]["kind"] == "finetuned"
+    assert (listed["alice"]["kind"], listed["alice"]["adapter"]) == ("finetuned", True)
 
 
 def test_a_dry_run_measures_and_leaves_nothing(

@@ -45,5 +45,24 @@ def test_a_small_crate_is_told_so_when_it_fails() -> None:
     assert verdict.advice[0].startswith("Add tracks: 6 are few")
 
 
+def test_one_that_ended_too_early_is_told_to_go_on() -> None:
+    assert judge(replace(GOOD, silent=0.2, ran_out=True)).advice[0].startswith("Let it run longer")
+    assert judge(replace(GOOD, ran_out=True)).advice == ()
+
+
 def test_a_distance_within_the_interval_is_no_failure() -> None:
     assert judge(replace(GOOD, kad=Interval(9, 7.5, 11))).passed
+
+
+def test_what_chance_gives_few_clips_is_no_failure() -> None:
+    few = replace(GOOD, clips=24, real_excerpts=40, real_near_copies=0.05)
+    assert judge(replace(few, near_copies=3 / 24, silent=1 / 24)).passed
+    failed = judge(replace(few, near_copies=8 / 24, silent=2 / 24))
+    assert [check.name for check in failed.checks if not check.passed] == ["near-copies", "silence"]
+
+
+def test_a_difference_against_the_same_draws_decides_where_it_is_known() -> None:
+    nearer = judge(replace(GOOD, kad_change=Interval(-5, -6, -4)))
+    assert nearer.passed
+    assert "nearer by 5.00 (4.00 to 6.00)" in nearer.checks[1].words
+    assert not judge(replace(GOOD, kad_change=Interval(0.5, 0.1, 0.9))).passed
