@@ -68,6 +68,8 @@ class _Running:
     stage: Stage = field(default_factory=Stage)
     heard: int = 0
     """Number of the last event."""
+    known: int = 0
+    """Events that there were when the engine was asked: what they say is past, and shown only when all of them are heard."""
     task: asyncio.Task[None] | None = None
     cancelled: bool = False
     ending: bool = False
@@ -208,6 +210,7 @@ class Finetunes:
         request = running.finetune.request
         assert request is not None
         status = await self._engine.start_finetune(FinetuneRequest.model_validate_json(request), self._store.blobs.get)
+        running.known = status.events
         if status.events < running.heard:
             running.heard = 0
             running.stage = Stage()
@@ -219,7 +222,8 @@ class Finetunes:
         running.fresh = False
         if running.stage.away:
             running.stage.away = False
-            self._show(running)
+            if running.heard >= running.known:
+                self._show(running)
 
     async def _hear(self, running: _Running, event: FinetuneEvent) -> bool:
         """One event; True after the last."""
@@ -245,7 +249,8 @@ class Finetunes:
             if event.picture is not None:
                 running.stage.plot = event.picture.bytes()
         running.heard = event.number
-        self._show(running)
+        if running.heard >= running.known:
+            self._show(running)
         return False
 
     def _show(self, running: _Running) -> None:

@@ -23,6 +23,8 @@ def draw(history: Sequence[Figures], *, title: str = "") -> bytes:
     validated = [(f.step, f.held_out) for f in history if f.held_out is not None]
     if steps:
         axes.plot(*zip(*steps, strict=True), color=_TRAINING, linewidth=1.2, label="training")
+    if not steps and history:
+        axes.set_xlim(0, history[-1].of_steps)  # all that is there yet is the base, at step 0
     if validated:
         axes.axhline(validated[0][1], color=_FAINT, linewidth=1.2, linestyle=(0, (4, 4)), label="base, on unseen tracks")
         axes.plot(*zip(*validated, strict=True), color=_HELD_OUT, linewidth=2.6, marker="o", markersize=6, label="on unseen tracks")
