@@ -6,6 +6,7 @@ Discord shows both only to members with *Manage Messages* unless a server's owne
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import platform
 from importlib import metadata
 from typing import Literal
@@ -84,10 +85,14 @@ class Settings(app_commands.Group, name="settings", description="For moderators:
     async def checkpoint(self, interaction: Interaction, checkpoint: str | None = None) -> None:
         assert interaction.guild_id is not None
         await interaction.response.defer(ephemeral=True, thinking=True)
+        client, guild_id = interaction.client, interaction.guild_id
+        token = None
         if checkpoint is not None:
-            client = interaction.client
-            checkpoints.find(await checkpoints.of_guild(client.engine, client.store, interaction.guild_id), checkpoint)
-        settings = await interaction.client.store.guilds.update(interaction.guild_id, checkpoint=checkpoint)
+            token = checkpoints.find(await checkpoints.of_guild(client.engine, client.store, guild_id), checkpoint).token
+        settings = await client.store.guilds.update(guild_id, checkpoint=checkpoint)
+        if token is not None:  # the word that this one was trained with
+            with contextlib.suppress(ValueError):
+                settings = await client.store.guilds.update(guild_id, token=token)
         await interaction.edit_original_response(embed=await _settings_page(interaction, settings))
 
     @app_commands.command(name="finetuning", description="Who may finetune, and choose which finetune makes the clips")

@@ -266,7 +266,7 @@ async def test_who_may_finetune_is_the_servers_choice(world: Any, scripted: Any,
 async def test_another_servers_checkpoints_are_not_there(world: Any, scripted: Any, crate: Any, finetuned: Any, done: Any) -> None:
     elsewhere = world.env.create_guild("Elsewhere")
     scripted.points.append(finetuned("theirs", await world.store.guilds.owner(elsewhere.id), name="Secret"))
-    scripted.points.append(finetuned("ours", await world.store.guilds.owner(world.guild.id), name="Ours"))
+    scripted.points.append(finetuned("ours", await world.store.guilds.owner(world.guild.id), name="Ours", token="Ours_hash"))
     for command in ("generate", "settings checkpoint"):
         choices = await world.mira.autocomplete(world.lab, command, "checkpoint", "", **({"prompt": "x"} if command == "generate" else {}))
         assert [choice["value"] for choice in choices] == ["pocket", "alice", "ours"]
@@ -275,6 +275,7 @@ async def test_another_servers_checkpoints_are_not_there(world: Any, scripted: A
     assert "There is no checkpoint `theirs` here." in text and "Secret" not in text and "`ours`" in text
     refused = await world.mira.slash(world.lab, "settings checkpoint", checkpoint="theirs")
     assert "There is no checkpoint `theirs` here." in world.said(refused)
+    assert "`Ours_hash`" in world.said(await world.mira.slash(world.lab, "settings checkpoint", checkpoint="ours"))
     await world.store.guilds.update(world.guild.id, checkpoint="theirs")  # as if it had been set before
     assert "theirs" not in world.said(await world.mira.slash(world.lab, "status")).replace("`theirs`", "")
     await world.alice.slash(world.lab, "generate", prompt="techno")
