@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -84,7 +84,7 @@ def make_batcher(tiny_checkpoint: Path, settings_for: Callable[..., Any]) -> Ite
     made: list[Batcher] = []
 
     def make(slots: int = 2, room: int = 4, keep: int = 2, start: bool = True, clock: Counted | None = None) -> Batcher:
-        settings = settings_for()
+        settings = settings_for(batch=max(8, slots))
         from engine.musicgen.tiny import write_tiny_checkpoint
 
         for seed, name in enumerate(("one", "two"), start=1):
@@ -283,3 +283,29 @@ def test_the_end_is_told_to_all(make_batcher: Callable[..., Batcher]) -> None:
         assert take.told[-1].code == "not_ready"
     with pytest.raises(EngineError, match="being stopped"):
         batcher.hold()
+
+
+def test_the_ninth_take_is_decided_in_the_second_frame_time_after_it_begins(make_batcher: Callable[..., Batcher]) -> None:
+    """Counted in steps: the one that is being made when it is ready, and then its own, beside the other eight's."""
+    batcher = ready(make_batcher(slots=9, room=9))
+    eight = [submit(batcher, Listener(str(seed), "checkpoint", LONG, seed=seed)) for seed in range(8)]
+    for listener in eight:
+        listener.wait_for(Progress)
+    ninth = Listener("ninth", "checkpoint", 1.0)
+    heard: list[int] = []
+
+    def begin(model: Any) -> Decoder:
+        decoder: Any = play(model, seconds=1.0, seed=9)
+        advance = model.advance
+
+        def watched(takes: Any) -> None:
+            advance(takes)
+            heard.append(decoder.heard)
+
+        model.advance = watched
+        return cast(Decoder, decoder)
+
+    ninth.job.start = begin
+    submit(batcher, ninth).wait_for(Sound)
+    assert heard[1] >= 1
+    assert sum(not listener.job.over for listener in eight) == 8
