@@ -182,7 +182,7 @@ def report_embeds(
 
 
 def table(report: ReportCard) -> str:
-    """Base beside finetune, 32 characters wide: a phone shows no more without wrapping. What the checks say in words is not said again."""
+    """Base beside finetune, 33 characters wide: a phone shows no more without wrapping. What the checks say in words is not said again."""
     rows = [_row("", "base", "finetuned")]
     if report.held_out is not None and report.held_out_base is not None:
         rows.append(_row("loss, nats", f"{report.held_out_base:.3f}", f"{report.held_out:.3f}"))
@@ -207,7 +207,7 @@ def _clip_rows(before: ClipFigures, after: ClipFigures, *, shares: bool) -> list
 
 
 def _row(name: str, left: str, right: str) -> str:
-    return f"{name:<10}{left:>11}{right:>11}"
+    return f"{name:<11}{left:>11}{right:>11}"
 
 
 def _short(value: float) -> str:
@@ -331,7 +331,7 @@ def _percent(share: float) -> str:
 
 
 def _bullets(lines: Sequence[str]) -> str:
-    shown = [f"• {plain(line)}" for line in lines[:_LISTED]]
+    shown = [f"• {shorten(plain(line), 230)}" for line in lines[:_LISTED]]
     if len(lines) > _LISTED:
         shown.append(f"• and {len(lines) - _LISTED} more")
     return shorten("\n".join(shown), EMBED_FIELD_CHARACTERS)

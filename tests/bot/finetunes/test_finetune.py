@@ -72,7 +72,7 @@ async def test_from_the_forecast_to_a_card_that_passes_and_clips_of_it(
     message = world.messages()[0]
     text = world.text(message)
     assert "Report card · Warehouse" in text and "✅ **It passed: better on unseen tracks, and no worse anywhere.**" in text
-    for row in ("loss, nats      4.345      4.210", "FAD              12.3       9.80", "  95 %      0.25–0.38  0.25–0.38"):
+    for row in ("loss, nats       4.345      4.210", "FAD               12.3       9.80", "  95 %       0.25–0.38  0.25–0.38"):
         assert row in text
     assert "seeds `11`, `12`, `13`, `14`" in text
     assert "120 steps, the best at 80 · about 15 min of training · stopped early" in text
