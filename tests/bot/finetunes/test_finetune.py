@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import discord
 import pytest
 
+from bot import finetunes
 from bot.limits import FINETUNE_EVERY_S
 from engine.api.finetunes import FinetuneCancelled, FinetuneDone, FinetuneFailed, FinetuneQueued, Forecast, Preparing, TrainingProgress
 
@@ -174,8 +176,9 @@ async def test_a_restart_in_the_middle_goes_on_in_the_same_message_or_in_a_new_o
 
 
 async def test_after_the_interactions_end_the_message_is_edited_and_who_asked_is_told(
-    world: Any, scripted: Any, jobs: Any, crate: Any, training: Any
+    world: Any, scripted: Any, jobs: Any, crate: Any, training: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(finetunes, "NOTICE_AFTER", timedelta(0))  # rows are dated by the real clock, which no test advances
     await started(world, jobs)
     await world.env.advance_time(17 * 60)
     await jobs.say(TrainingProgress, **training(40))
@@ -184,6 +187,10 @@ async def test_after_the_interactions_end_the_message_is_edited_and_who_asked_is
     await ended(world, "failed")
     text = world.text(world.messages()[0])
     assert "⚠️ The machine has run out of memory" in text and "The base stays." in text
+    await world.until(lambda: len(world.messages()) == 2, "told")
+    told = world.last()
+    assert told.content == f"<@{world.mira.id}>, your finetune **Finetune 1** is over: it failed ⚠️, the base stays."
+    assert [member.id for member in told.mentions] == [world.mira.id] and told.reference.message_id == world.messages()[0].id
     listed = world.said(await world.bob.slash(world.lab, "finetune list"))
     assert "⚠️ failed · **Finetune 1**" in listed and "The machine has run out of memory" in listed
 
