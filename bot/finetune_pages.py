@@ -122,8 +122,8 @@ def _losses(progress: TrainingProgress) -> str:
 def _add_forecast(embed: discord.Embed, forecast: Forecast) -> None:
     lines = [
         f"**{span(forecast.seconds)} at most** · {_gib(forecast.memory_bytes)} of memory, {_gib(forecast.disk_bytes)} of disk meanwhile",
-        f"{plural(forecast.segments, 'segment')} of {plural(forecast.tracks, 'track')} to learn from, "
-        f"{forecast.held_out_segments:,} of {forecast.held_out_tracks:,} held out to judge by",
+        f"{plural(forecast.segments, 'segment')} of {plural(forecast.tracks, 'track')} to learn from",
+        f"{plural(forecast.held_out_segments, 'segment')} of {plural(forecast.held_out_tracks, 'other track')} to judge by",
         f"{plural(forecast.steps, 'step')} at most, {_parameters(forecast.trained_parameters)} trained",
     ]
     if forecast.niceness > 0:

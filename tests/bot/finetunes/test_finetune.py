@@ -57,7 +57,13 @@ async def test_from_the_forecast_to_a_card_that_passes_and_clips_of_it(
     await shown(world, "cutting them into segments: 8 of 16")
     await jobs.say(Forecast, **forecast)
     text = world.text(await shown(world, "Forecast"))
-    for words in ("about 25 min at most**", "1.5 GiB of memory", "640 segments of 13 tracks", "70 of 5 held out", "160 steps at most"):
+    for words in (
+        "about 25 min at most**",
+        "1.5 GiB of memory",
+        "640 segments of 13 tracks to learn from",
+        "70 segments of 5 other tracks to judge by",
+        "160 steps at most",
+    ):
         assert words in text
     assert "• 13 tracks are few" in text and "Clips go first" in text
     await jobs.say(TrainingProgress, **training(40, picture=plot(b"one")))
