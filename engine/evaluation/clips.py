@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.music.audio import Audio
-from engine.musicgen.generate import MusicGen
+from engine.musicgen.generate import MusicGen, SamplingOptions
 
 AT_ONCE = 8
 """Takes side by side: the kernel's best on a CPU, and 16 rows of caches."""
@@ -26,16 +26,19 @@ class Clip:
 
 
 def make(
-    model: MusicGen, prompts: Sequence[str | None], seeds: Sequence[int], frames: int, *, done: Callable[[int], None] = lambda _count: None
-) -> Iterator[Clip]:
-    """One clip for each prompt and seed, in order, with the checkpoint's own sampling. ``done`` hears after each eight how many there are.
+    model: MusicGen, prompts: Sequence[str | None], seeds: Sequence[int], frames: int, *, sampling: SamplingOptions | None = None,
+    done: Callable[[int], None] = lambda _count: None,
+) -> Iterator[Clip]:  # fmt: skip
+    """One clip for each prompt and seed, in order, by default with the checkpoint's own sampling.
+
+    ``done`` hears after each eight how many there are.
 
     A clip depends on its prompt and seed alone, not on its company. Raises ValueError where ``frames`` can't be.
     """
     assert len(prompts) == len(seeds)
     for first in range(0, len(seeds), AT_ONCE):
         some = list(zip(prompts, seeds, strict=True))[first : first + AT_ONCE]
-        takes = [model.start(prompt=prompt, frames=frames, sampling=model.default_sampling, seed=seed) for prompt, seed in some]
+        takes = [model.start(prompt=prompt, frames=frames, sampling=sampling or model.default_sampling, seed=seed) for prompt, seed in some]
         while running := [take for take in takes if not take.done]:
             model.advance(running)
         for (prompt, seed), take in zip(some, takes, strict=True):

@@ -137,7 +137,8 @@ class Clips:
             if file.is_file():
                 continue
             some = seeds[number * AT_ONCE : (number + 1) * AT_ONCE]
-            clips = list(make(model, [prompt] * len(some), some, model.frames_of(self.plan.clip_s)))
+            frames = model.frames_of(self.plan.clip_s)
+            clips = list(make(model, [prompt] * len(some), some, frames, sampling=self.plan.sampling))
             heard = [hear(of_audio(f"{self.seed}-{self.model}-{self.category}-{clip.seed}", clip.audio), embedder) for clip in clips]
             if number == 0:
                 for index, clip in enumerate(clips[:LISTENED]):
