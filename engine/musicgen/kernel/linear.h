@@ -122,9 +122,9 @@ INLINE void dot_int8(int R, int LINES, const int8_t* weights, int from, int to, 
 }
 
 #define BLOCK_BYTES 16384 /* of a tile at once, where more than four rows pass it: half of the smallest first cache */
-#define AHEAD_BYTES 2048  /* how far ahead weights are fetched where they pass once: measured, and twice as far is a third slower */
+#define AHEAD_BYTES 2048  /* how far ahead weights are fetched where they pass once; four times as far is a third slower */
 
-/* Up to four rows at `row`, with `lines` to be fetched ahead at every step. */
+/* CALL for the first four of ROWS rows at most, as R, and LINES to be fetched at every step: both known to the compiler. */
 #define FOR_ROWS_AND_LINES(ROWS, LINES_, CALL) \
     switch (4 * (LINES_ == 4 ? 3 : LINES_) + (ROWS > 4 ? 4 : ROWS) - 1) { \
         case 0: { enum { R = 1, LINES = 0 }; CALL; break; } \
