@@ -20,8 +20,9 @@ from engine.musicgen import checkpoint
 from engine.musicgen.generate import MusicGen
 from engine.training.adapters import AdapterShape
 from engine.training.finetune import Finetune, FinetuneError, schedule
+from engine.training.losses import collate, kl_to_base
 from engine.training.recipes import RECIPES, Recipe
-from engine.training.segments import Deck, Segment
+from engine.training.segments import Deck, Rows, Segment
 
 Make = Callable[..., list[Segment]]
 QUICK = Recipe(
@@ -46,6 +47,31 @@ def test_held_out_loss_falls_below_the_base(model: MusicGen, segments: Make, tmp
     assert outcome.best == pytest.approx(min(f.held_out for f in outcome.history if f.held_out is not None), abs=1e-6)
     assert len([f for f in outcome.history if f.loss is not None]) == outcome.steps
     assert all(len(f.nats) == model.lm.config.num_codebooks for f in outcome.history if f.loss is not None)
+
+
+def test_q_k_v_out_and_both_of_the_feed_forward_learn_and_nothing_else(model: MusicGen, segments: Make, tmp_path: Path) -> None:
+    before = {name: value.clone() for name, value in model.lm.state_dict().items()}
+    run = Finetune(model, segments(4), segments(2, seed=9), replace(QUICK, min_steps=5, epochs=1), tmp_path)
+    run.run()
+    assert run.adapter is not None
+    learned = {name for name, value in run.adapter.state().items() if name.endswith("lora_B.weight") and bool(value.any())}
+    parts = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+    assert len(learned) == 10 * model.lm.config.num_layers == sum(any(part in name for part in parts) for name in learned)
+    run.adapter.detach()
+    assert all(torch.equal(value, before[name]) for name, value in model.lm.state_dict().items())
+
+
+def test_without_the_token_it_stays_nearer_to_the_base(tiny_checkpoint: Path, segments: Make, tmp_path: Path) -> None:
+    def apart(weight: float) -> float:
+        recipe = replace(QUICK, prior_weight=weight, prior_share=0.5, patience=0, min_steps=15, epochs=1)
+        run = Finetune(checkpoint.load(tiny_checkpoint), segments(8), segments(2, seed=9), recipe, tmp_path / str(weight))
+        run.run()
+        rows = Rows(tuple(segments(4, seed=5)), ("techno",) * 4)
+        batch = collate(rows, run.model.lm, run.model.conditioner)
+        with torch.no_grad():
+            return float(kl_to_base(run.model.lm, batch, run._base()).mean())
+
+    assert apart(20.0) < 0.6 * apart(1e-6)
 
 
 def test_it_stops_when_unseen_tracks_no_longer_profit_and_keeps_the_best(model: MusicGen, segments: Make, tmp_path: Path) -> None:

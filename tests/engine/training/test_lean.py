@@ -11,7 +11,8 @@ from torch import nn
 
 from engine.musicgen.generate import MusicGen
 from engine.training import adapters, lean
-from engine.training.losses import collate, cross_entropy
+from engine.training.losses import Batch, collate, cross_entropy
+from engine.training.memory import checkpointed
 from engine.training.segments import Rows, Segment
 
 Make = Callable[..., list[Segment]]
@@ -78,22 +79,40 @@ def test_less_is_kept_for_the_way_back(model: MusicGen, segments: Make) -> None:
     adapters.attach(model.lm, adapters.AdapterShape(rank=2, dropout=0.1)).train()
     batch = collate(Rows(tuple(segments(2, frames=60)), ("techno", None)), model.lm, model.conditioner)
 
-    def kept() -> int:
-        """Bytes, each storage once; weights are there anyway."""
-        weights = {parameter.untyped_storage().data_ptr() for parameter in model.lm.parameters()}
-        found: dict[int, int] = {}
-
-        def note(tensor: torch.Tensor) -> torch.Tensor:
-            storage = tensor.untyped_storage()
-            if not isinstance(tensor, nn.Parameter) and storage.data_ptr() not in weights:
-                found[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            losses = cross_entropy(model.lm, batch)
-        assert losses.requires_grad
-        return sum(found.values())
-
-    plain = kept()
+    plain = kept(model, batch)
     lean.lean(model.lm)
-    assert kept() < 0.65 * plain
+    assert kept(model, batch) < 0.65 * plain
+
+
+def test_checkpointing_keeps_least_and_gives_the_same_gradients(model: MusicGen, segments: Make) -> None:
+    torch.manual_seed(0)
+    adapter = adapters.attach(model.lm, adapters.AdapterShape(rank=2))
+    for parameter in adapter.parameters():
+        parameter.data.normal_(0, 0.1)
+    batch = collate(Rows(tuple(segments(2, frames=60)), ("techno", None)), model.lm, model.conditioner)
+
+    def gradients() -> list[torch.Tensor]:
+        return list(torch.autograd.grad(cross_entropy(model.lm, batch).mean(), adapter.parameters()))
+
+    lean.lean(model.lm)
+    wanted, usual = gradients(), kept(model, batch)
+    checkpointed(checkpointed(model.lm))
+    torch.testing.assert_close(gradients(), wanted, rtol=1e-4, atol=1e-6)
+    assert kept(model, batch) < 0.6 * usual
+
+
+def kept(model: MusicGen, batch: Batch) -> int:
+    """Bytes that are kept for the way back, each storage once; weights are there anyway."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.lm.parameters()}
+    found: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if not isinstance(tensor, nn.Parameter) and storage.data_ptr() not in weights:
+            found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        losses = cross_entropy(model.lm, batch)
+    assert losses.requires_grad
+    return sum(found.values())
