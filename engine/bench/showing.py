@@ -25,7 +25,7 @@ def table(result: dict[str, Any]) -> str:
     bandwidth = result["bandwidth_gb_per_s"]
     machine = result["machine"]
     about = (
-        f"{result['weights']} weights, guidance 3, greedy, {result['frames']} frames a take, medians of {result['rounds']} rounds in turn, "
+        f"{result['weights']}, guidance 3, greedy, {result['frames']} frames a take, medians of {result['rounds']} rounds in turn, "
     )
     about += f"{result['threads']} threads, {machine.get('gpu') or machine['cpu']}, torch {result['versions']['torch']}. "
     about += "The language model alone: every contender has the text's states beforehand, and the codec is left out."
@@ -79,7 +79,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
         style = _STYLES["ours" if name.startswith("this") else "peer"]
         axes.plot([int(size) for size in speeds], list(speeds.values()), label=name, markersize=4, **style)
     axes.axhline(50, color="grey", linewidth=0.8, linestyle="--")
-    axes.text(max(result["batch_sizes"]), 52, "one take in real time", fontsize=8, color="grey", ha="right", va="bottom")
+    axes.text(max(result["batch_sizes"]), 47, "one take in real time", fontsize=8, color="grey", ha="right", va="top")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(result["batch_sizes"], [str(size) for size in result["batch_sizes"]])
@@ -90,7 +90,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
     axes.grid(axis="y", color="#e5e5e5", linewidth=0.6)
     axes.set_xlabel("takes at once")
     axes.set_ylabel("frames a second, in sum")
-    axes.set_title(f"{result['weights']} weights, {result['threads']} threads", fontsize=10)
+    axes.set_title(f"{result['weights']}, {result['threads']} thread{'s' if result['threads'] > 1 else ''}", fontsize=10)
     axes.legend(fontsize=8, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else {})
