@@ -98,8 +98,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _speed(arguments: argparse.Namespace, folder: Path) -> Found:
     """Raises ValueError where there is nothing to go on from."""
+    sizes = f"random weights of musicgen-{arguments.sizes}'s sizes"
     about: Found = {
-        "weights": f"weights of {arguments.checkpoint}" if arguments.checkpoint else f"random weights of musicgen-{arguments.sizes}'s sizes",
+        "weights": f"weights of {arguments.checkpoint}" if arguments.checkpoint else sizes,
         "threads": arguments.threads,
         "machine": machine(arguments.device),
     }

@@ -24,9 +24,7 @@ def table(result: dict[str, Any]) -> str:
         rows += [f"| {name.replace('_', ' ')} | {value if value is not None else 'not here'} |" for name, value in every.items()]
     bandwidth = result["bandwidth_gb_per_s"]
     machine = result["machine"]
-    about = (
-        f"{result['weights']}, guidance 3, greedy, {result['frames']} frames a take, medians of {result['rounds']} rounds in turn, "
-    )
+    about = f"{result['weights']}, guidance 3, greedy, {result['frames']} frames a take, medians of {result['rounds']} rounds in turn, "
     about += f"{result['threads']} threads, {machine.get('gpu') or machine['cpu']}, torch {result['versions']['torch']}. "
     about += "The language model alone: every contender has the text's states beforehand, and the codec is left out."
     if bandwidth is not None:
