@@ -100,9 +100,10 @@ def advice(data: FinetuneSet) -> list[str]:
     if data.training_tracks < 15:
         found.append(f"{data.training_tracks} tracks are few: 30 or more in one manner give the model something to learn.")
     if data.held_out and data.held_out_tracks < 5:
-        found.append(f"Only {data.held_out_tracks} tracks are held out: what is measured on them is uncertain.")
+        few = "Only one track is" if data.held_out_tracks == 1 else f"Only {data.held_out_tracks} tracks are"
+        found.append(f"{few} held out: what is measured there is uncertain.")
     if data.seconds < 1200:
-        found.append("Less than 20 minutes of music: longer excerpts of each track ('crate prepare' with the preset bars) help.")
+        found.append("Less than 20 minutes of music to learn from: more tracks, or longer excerpts of them, help.")
     return found
 
 
