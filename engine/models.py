@@ -157,6 +157,9 @@ class ModelShelf:
             self._loading = checkpoint_id
 
         def run() -> None:
+            import torch
+
+            torch.set_num_threads(1)  # of this thread: takes have the cores, and to share each small sum with them takes far longer
             failure: EngineError | None = None
             try:
                 source = self._catalogue.find(checkpoint_id)
