@@ -90,7 +90,10 @@ def measure(
                 process.stdin.write("step\n")
                 process.stdin.flush()
                 steps[name].append(_hear(process))
-            tell("warm" if number == 0 else f"round {number} of {rounds}")
+            took = ", ".join(
+                f"{NAMES[name]} {own[-1]['seconds']:.1f} s, {own[-1]['peak_bytes'] / 2**20:,.0f} MiB" for name, own in steps.items()
+            )
+            tell(f"{f'round {number} of {rounds}' if number else 'warm'}: {took}")
     losses = {name: [step["loss"] for step in own] for name, own in steps.items()}
     apart = max(abs(a - b) / b for a, b in zip(losses["ours"], losses["transformers"], strict=True))
     same = apart <= AGREE
