@@ -108,6 +108,7 @@ def measure(
         "threads": threads,
         "precision": "fp32",
         "frames_per_s": {name: round(value, 2) for name, value in speed.items()},
+        "step_s": {name: [round(step["seconds"], 2) for step in own[1:]] for name, own in steps.items()},
         "peak_mib": {name: round(value / 2**20) for name, value in peak.items()},
         "peak_beyond_weights_mib": {name: round(value / 2**20) for name, value in beyond.items()},
         "losses": {name: [round(loss, 5) for loss in own] for name, own in losses.items()},
@@ -120,12 +121,11 @@ def measure(
 
 def table(found: dict[str, Any]) -> str:
     """For a person, in Markdown."""
-    lines = ["| | frames/s | peak memory, MiB | of it beyond the weights, MiB |", "|---|---:|---:|---:|"]
+    lines = ["| | frames/s | seconds a step | peak memory, MiB | of it beyond the weights, MiB |", "|---|---:|---:|---:|---:|"]
     for name, words in NAMES.items():
         shown = f"{words} {found['versions'][name]}" if name in found["versions"] else words
-        lines.append(
-            f"| {shown} | {found['frames_per_s'][name]:.1f} | {found['peak_mib'][name]:,} | {found['peak_beyond_weights_mib'][name]:,} |"
-        )
+        took, memory = found["step_s"][name], f"{found['peak_mib'][name]:,} | {found['peak_beyond_weights_mib'][name]:,}"
+        lines.append(f"| {shown} | {found['frames_per_s'][name]:.1f} | {min(took):.1f} to {max(took):.1f} | {memory} |")
     seconds = found["frames"] / FRAME_RATE
     about = (
         f"{found['weights']}; {found['batch']} segment{'s' * (found['batch'] > 1)} of {seconds:g} s a step, rank {found['rank']}, "
