@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.bench.showing import overhead_table, plot, plot_growth, quality_table, table
-from engine.bench.speed import EIGHT, Found, measure, ratios
+from engine.bench.speed import EIGHT, Found, measure
 
-__all__ = ["main", "measure", "ratios", "table"]
+__all__ = ["main", "measure", "table"]
 
 EPILOG = """\
 examples:

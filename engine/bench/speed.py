@@ -1,8 +1,9 @@
 """Rounds of frames a second, in turn: every contender at every number of takes, and memory read at full speed in between.
 
-A decoder can be no faster than its weights are read; so ``of_bandwidth_limit`` says how far it is from that, by what was read in the same
-rounds. What was measured can be kept after each size of each round, and a later run goes on from there. Not here: who is measured
-(``contenders``), tables and plots (``showing``).
+A decoder can be no faster than its weights are read; so ``of_bandwidth_limit`` says how far one take is from that: in each round by the
+fastest of the reads that follow it at once (memory is shared with whoever else is on the machine, and its speed changes from minute to
+minute), then the median over rounds. What was measured can be kept after each size of each round, and a later run goes on from there. Not
+here: who is measured (``contenders``), tables and plots (``showing``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def measure(
         "batch_sizes": sorted({*batch_sizes, *(before or {}).get("batch_sizes", [])}),
         "weight_bytes": weight_bytes,
         "same_codes": (before or {}).get("same_codes", True),
-        "bandwidths": list((before or {}).get("bandwidths", [])),
+        "reads": dict((before or {}).get("reads", {})),
         "speeds": {name: dict((before or {}).get("speeds", {}).get(name, {})) for name in names},
     }
     codes: dict[int, Any] = {}  # greedy, in fp32, by takes
@@ -81,7 +82,7 @@ def measure(
             for name, seconds in spent.items():
                 found["speeds"][name].setdefault(str(takes), []).append(round(takes * frames / seconds, 3))
             if read is not None:
-                found["bandwidths"] += [read() for _ in range(_READS)]
+                found["reads"].setdefault(str(takes), []).append(round(max(read() for _ in range(_READS))))
             keep(summed_up(found))
         tell(f"round {number + 1} of {rounds}")
     return summed_up(found)
@@ -92,15 +93,14 @@ def summed_up(found: Found) -> Found:
     medians = {
         name: {int(takes): statistics.median(values) for takes, values in by_takes.items()} for name, by_takes in found["speeds"].items()
     }
-    reads = sorted(found["bandwidths"])
-    bandwidth = statistics.median(reads[len(reads) // 2 :]) if reads else None  # its better half: it is a limit
+    reads = [bandwidth for by_rounds in found["reads"].values() for bandwidth in by_rounds]
     kinds = {found["kinds"][name]: by_takes for name, by_takes in medians.items()}
     return found | {
         "rounds": min((len(values) for by_takes in found["speeds"].values() for values in by_takes.values()), default=0),
         "frames_per_s": {name: {str(takes): round(speed, 2) for takes, speed in by.items()} for name, by in medians.items()},
-        "bandwidth_gb_per_s": round(bandwidth / 1e9, 1) if bandwidth else None,
+        "bandwidth_gb_per_s": round(statistics.median(reads) / 1e9, 1) if any(reads) else None,
         "weight_mb": round(found["weight_bytes"] / 1e6) if found["weight_bytes"] else None,
-        "ratios": ratios(kinds, bandwidth, found["weight_bytes"]) if found["same_codes"] else None,
+        "ratios": ratios(kinds, _of_limit(found)) if found["same_codes"] else None,
         "half_ratios": half_ratios(kinds) if found["same_codes"] and "ours bf16" in kinds else None,
     }
 
@@ -108,16 +108,27 @@ def summed_up(found: Found) -> Found:
 Kinds = dict[str, dict[int, float]]
 
 
-def ratios(kinds: Kinds, bandwidth: float | None, weight_bytes: int) -> dict[str, float | None]:
+def ratios(kinds: Kinds, of_limit: float | None) -> dict[str, float | None]:
     """Of median frames a second by kind of contender and number of takes. None: one of the two was not measured here."""
     found = {f"{ours}_vs_{peer}": _over(kinds, f"ours {ours}", peer, 1) for ours in ("int8", "fp32") for peer in PEERS}
     found |= {f"eight_int8_vs_{peer}": _over(kinds, "ours int8", peer, EIGHT) for peer in PEERS}
-    lowest = next((kind for kind in ("ours int8", "ours bf16", "ours fp32") if kind in kinds), "")
-    by_takes = kinds.get(lowest, {})
+    by_takes = kinds.get(_lowest(kinds), {})
     found["eight_vs_one"] = round(by_takes[EIGHT] / by_takes[1], 2) if {1, EIGHT} <= by_takes.keys() else None
-    limit = bandwidth / weight_bytes if bandwidth and weight_bytes else None  # frames a second, were nothing done but reading weights
-    found["of_bandwidth_limit"] = round(by_takes[1] / limit, 2) if limit and 1 in by_takes else None
+    found["of_bandwidth_limit"] = None if of_limit is None else round(of_limit, 2)
     return found
+
+
+def _lowest(kinds: Collection[str]) -> str:
+    """Our lowest precision of those that were measured."""
+    return next((kind for kind in ("ours int8", "ours bf16", "ours fp32") if kind in kinds), "")
+
+
+def _of_limit(found: Found) -> float | None:
+    """Frames a second of one take over those that there would be, were nothing done but reading weights."""
+    lowest = _lowest(found["kinds"].values())
+    speeds: list[float] = next((found["speeds"][name].get("1", []) for name, kind in found["kinds"].items() if kind == lowest), [])
+    each = [speed * found["weight_bytes"] / read for speed, read in zip(speeds, found["reads"].get("1", []), strict=False) if read]
+    return statistics.median(each) if each else None
 
 
 def half_ratios(kinds: Kinds) -> dict[str, float | None]:
