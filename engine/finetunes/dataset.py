@@ -44,6 +44,8 @@ def prepare(work: Work) -> Data:
             "bad_audio" if problems else "bad_request",
             f"Only {len(tracks)} of {len(work.request.tracks)} tracks can be used, and {LEAST_TRACKS} are the least.{why}",
         )
+    target = work.target
+    work.require_room(round(sum(track.duration_s for track in tracks) * target.sample_rate * target.channels * 2))
     bars = _cut(work, tracks, "bars")
     problems += [problem.message for problem in bars.left_out]
     if not any(line.split == "held_out" for line in bars.segments):

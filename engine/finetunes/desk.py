@@ -48,7 +48,7 @@ MAX_WAITING = 32
 KEPT_JOBS = 100
 """Jobs that are over, and can still be read; at a start the oldest beyond that are forgotten, but not their checkpoints."""
 MOST_CRASHES = 3
-"""A process that was killed so often without telling anything new is not started again."""
+"""A process that was killed so often without getting further is not started again."""
 AGAIN_S = 0.5
 
 
@@ -247,7 +247,7 @@ class Finetunes:
 
     async def _run(self, job: Job) -> None:
         """Until it is over, or the engine stops."""
-        crashes, told = 0, job.events.count
+        crashes, reached = 0, job.furthest
         while not job.events.over and job.end is None and not self._stopping:
             job.process = JobProcess(job.folder.path, self._settings)
             began = time.monotonic()
@@ -262,7 +262,7 @@ class Finetunes:
             if code == SAVED:
                 continue
             log.warning("finetune %s: its process ended with %d after %.0f s", job.id, code, time.monotonic() - began)
-            crashes, told = 1 if job.events.count > told else crashes + 1, job.events.count
+            crashes, reached = 1 if job.furthest > reached else crashes + 1, job.furthest
             if crashes >= MOST_CRASHES:
                 await self._over(job, {"event": "failed", "code": "internal", "message": _KILLED})
                 return

@@ -36,6 +36,7 @@ from engine.api.finetunes import (
     Forecast,
     Judging,
     MakingClips,
+    Preparing,
     ReportCard,
     State,
     TrainingProgress,
@@ -239,6 +240,8 @@ class Job:
         self.forecast: Forecast | None = None
         self.progress: TrainingProgress | None = None
         self.state: State = "queued"
+        self.furthest = (0, 0)
+        """The latest step that it ever came to, and how far in it: one that goes on begins again with earlier ones."""
         for event in self.events.read_back():
             self._note(event)
 
@@ -252,6 +255,7 @@ class Job:
         return told
 
     def _note(self, event: FinetuneEvent) -> None:
+        self.furthest = max(self.furthest, _place(event))
         match event:
             case Forecast():
                 self.forecast, self.state = event, "preparing"
@@ -294,3 +298,19 @@ class Job:
             code=failed.code if failed else None,
             message=failed.message if failed else None,
         )
+
+
+def _place(event: FinetuneEvent) -> tuple[int, int]:
+    """Where in a job an event is: rising as it goes on."""
+    match event:
+        case Preparing():
+            return (1 if event.what == "listening" else 2, event.done)
+        case Forecast():
+            return (3, 0)
+        case TrainingProgress():
+            return (4, event.step)
+        case MakingClips():
+            return (5, event.done)
+        case Judging():
+            return (6, 0)
+    return (0, 0)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from engine.crate import pool
 from engine.settings import EngineSettings
 
 LINE_BYTES = 2**25
@@ -24,6 +25,7 @@ SAVED = 75
 """Exit code of one that was told to end, and can go on."""
 SAVING_S = 8.0
 """How long it may take to save when the engine stops."""
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _PRIVATE = ("ENGINE_TOKEN", "DISCORD_TOKEN", "HF_TOKEN")
 
 
@@ -44,7 +46,7 @@ class JobProcess:
             *(sys.executable, "-m", "engine.finetunes.worker", str(self._folder.absolute())),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env={name: value for name, value in os.environ.items() if name not in _PRIVATE},
+            env={name: value for name, value in os.environ.items() if name not in _PRIVATE} | dict.fromkeys(_THREADS, str(cores_for(s))),
             limit=LINE_BYTES,
             start_new_session=True,
         )
@@ -76,3 +78,8 @@ class JobProcess:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
             asyncio.get_running_loop().call_later(SAVING_S, self.kill)
+
+
+def cores_for(settings: EngineSettings) -> int:
+    """CPU threads of a finetune: the rest is for takes."""
+    return max(1, settings.finetune_threads or pool.cores() // 2)

@@ -44,8 +44,6 @@ from engine.training.losses import held_out_nats
 from engine.training.segments import Rows
 from engine.training.sets import FinetuneSet
 
-SPARE_BYTES = 200 * 2**20
-"""Of the disk, left to others."""
 PROGRESS_S = 2.0
 """Progress is told this often at most, in seconds; validations and the last step always."""
 
@@ -79,7 +77,7 @@ def _train(work: Work, data: Data) -> dict[str, Any]:
     try:
         if read_json(work.folder / "forecast.json") is None:
             estimate = forecast(model, taught, work.recipe, work.clips, plain=work.plain)
-            _require_room(work, estimate.disk_bytes)
+            work.require_room(estimate.disk_bytes)
             work.tell(_forecast_event(estimate, found, data))
             write_json(work.folder / "forecast.json", estimate.record())
             work.go_on()
@@ -195,16 +193,6 @@ def _forecast_event(estimate: Estimate, found: FinetuneSet, data: Data) -> dict[
         "advice": list(estimate.advice),
         "left_out": list(data.left_out),
     }
-
-
-def _require_room(work: Work, disk_bytes: int) -> None:
-    free, needed = shutil.disk_usage(work.folder).free, disk_bytes + SPARE_BYTES
-    if free < needed:
-        raise EngineError(
-            "internal",
-            f"The engine's disk is too full for this finetune: it needs {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free. "
-            "Make room there, then start it again.",
-        )
 
 
 # ---- the report card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from engine.api.finetunes import FinetuneRequest
 from engine.checkpoints import ADAPTER_FOLDER
-from engine.crate import pool
 from engine.crate.captions import spoken_genres
 from engine.crate.codes import Target
 from engine.errors import EngineError
 from engine.finetunes.clips import Clips
 from engine.finetunes.jobs import JobFacts, JobFolder
+from engine.finetunes.processes import cores_for
 from engine.settings import EngineSettings
 from engine.training.adapters import AdapterShape
 from engine.training.recipes import RECIPES, Recipe
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from engine.musicgen.generate import MusicGen
 
 Tell = Callable[[dict[str, Any]], None]
+
+
+SPARE_BYTES = 200 * 2**20
+"""Of the disk, left to others."""
 
 
 class Stopped(Exception):
@@ -81,6 +86,16 @@ class Work:
         if self.stop():
             raise Stopped
 
+    def require_room(self, disk_bytes: int) -> None:
+        """Raises EngineError where the disk has less: found out before hours are spent."""
+        free, needed = shutil.disk_usage(self.folder).free, disk_bytes + SPARE_BYTES
+        if free < needed:
+            raise EngineError(
+                "internal",
+                f"The engine's disk is too full for this finetune: it needs {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free. "
+                "Make room there, then start it again.",
+            )
+
     def base(self) -> MusicGen:
         """Loaded anew. Raises EngineError where it has gone, or can't be read."""
         return self._load(self.target.folder)
@@ -118,8 +133,3 @@ def recipe_of(request: FinetuneRequest) -> Recipe:
     if asked.rank is not None:
         changes["adapter"] = AdapterShape(asked.rank, 2.0 * asked.rank)
     return replace(RECIPES[request.recipe], **changes)
-
-
-def cores_for(settings: EngineSettings) -> int:
-    """CPU threads of a finetune: the rest is for takes."""
-    return max(1, settings.finetune_threads or pool.cores() // 2)

@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine.finetunes.processes import SAVED
+from engine.finetunes.processes import SAVED, cores_for
 
 NICENESS = 10
 _SAVING_S = 6.0
@@ -70,7 +70,7 @@ def _work(folder: Path, given: dict[str, Any], tell: Any, gone: threading.Event)
     from engine.crate.codes import target
     from engine.errors import EngineError, event_of
     from engine.finetunes import jobs, steps
-    from engine.finetunes.work import Stopped, Work, cores_for
+    from engine.finetunes.work import Stopped, Work
     from engine.settings import EngineSettings
 
     job = jobs.JobFolder.find(folder)

@@ -64,7 +64,7 @@ def asked(music: dict[str, bytes]) -> Callable[..., FinetuneRequest]:
         tracks = [CrateTrack(sha256=sha256, title=f"Track {number}", artist="Alice") for number, sha256 in enumerate(music)]
         given: dict[str, Any] = {
             "id": finetune_id, "name": "Alice's warehouse", "token": "Alice_hash", "owner": "guild-1", "tracks": tracks,
-            "overrides": {"steps": 12, "rank": 2, "rate": 0.01}, "clips": 4, "clip_seconds": 4.0,
+            "overrides": {"steps": 6, "rank": 2, "rate": 0.01}, "clips": 4, "clip_seconds": 4.0,
         }  # fmt: skip
         return FinetuneRequest.model_validate(given | changes)
 

@@ -23,17 +23,18 @@ async def follow(client: EngineClient, finetune_id: str, after: int = 0) -> list
     return [event async for event in client.finetune_events(finetune_id, after) if not isinstance(event, Heartbeat)]
 
 
+@pytest.mark.timeout(400)  # five processes that import torch, one after the other
 async def test_a_job_survives_what_is_killed_under_it(
-    asked: Ask, bytes_of: BytesOf, serving: Callable[..., Any], tmp_path: Path, unbroken: Any
+    asked: Ask, bytes_of: BytesOf, serving: Callable[..., Any], start_engine: Callable[..., Any], base: Path, tmp_path: Path, unbroken: Any
 ) -> None:
     heard: list[FinetuneEvent] = []
     for known in ("findings", "codes"):  # as an engine has that learned these tracks before
         shutil.copytree(unbroken.data / known, tmp_path / known)
     async with serving(tmp_path) as engine, EngineClient(engine.url) as client:
-        await client.wait_until_ready(60)
+        await client.wait_until_ready(240)
         first = await client.start_finetune(asked(), bytes_of)
-        again = await client.start_finetune(asked(), bytes_of)
-        assert (first.id, first.created_at) == (again.id, again.created_at)
+        same = await client.start_finetune(asked(), bytes_of)
+        assert (first.id, first.created_at) == (same.id, same.created_at)
         with pytest.raises(EngineError, match="choose another id"):
             await client.start_finetune(asked(name="Bob"), bytes_of)
         killed = False
@@ -53,8 +54,8 @@ async def test_a_job_survives_what_is_killed_under_it(
                 elif isinstance(event, TrainingProgress) and event.step > 0 and engine.process.returncode is None:
                     engine.process.kill()
                     await engine.process.wait()
-    async with serving(tmp_path) as engine, EngineClient(engine.url) as client:
-        await client.wait_until_ready(60)
+    again = start_engine(checkpoint=str(base), data=tmp_path, finetune_threads=1)
+    async with EngineClient(again.url) as client:
         heard += await follow(client, "alice", after=heard[-1].number)
         assert [event.number for event in heard] == list(range(1, len(heard) + 1))
         done = heard[-1]
@@ -96,18 +97,15 @@ async def test_cancelled_and_of_deleted_tracks(
         async for event in client.finetune_events("first"):
             if event.event == "preparing":
                 break  # its process is there
+        metrics = engine.app.state.engine.metrics.text().decode()
+        assert "engine_finetunes_running 1.0" in metrics
+        assert 'engine_finetunes_total{outcome="cancelled",recipe="lora"} 1.0' in metrics
         await client.forget_track(sha256)
         failed = (await follow(client, "first"))[-1]
         assert isinstance(failed, FinetuneFailed)
         assert failed.message.startswith("Track 0 was deleted while the finetune learned from it")
         assert not (jobs / "third" / "tracks" / f"{sha256}.audio").exists()  # it goes on without
-        async for event in client.finetune_events("third"):
-            if event.event == "preparing":
-                break
-        metrics = engine.app.state.engine.metrics.text().decode()
-        assert "engine_finetunes_running 1.0" in metrics
-        assert 'engine_finetunes_total{outcome="cancelled",recipe="lora"} 1.0' in metrics
-        assert await client.cancel_finetune("third")
+        assert await client.cancel_finetune("third")  # its process has hardly begun
         assert isinstance((await follow(client, "third"))[-1], FinetuneCancelled)
         assert {path.name for path in (jobs / "third").iterdir()} <= {"job.json", "events.jsonl", "lock"}
         assert not (engine.settings.data / "checkpoints").exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from engine.api import CrateTrack
 from engine.api.finetunes import FinetuneRequest, ReportCard
 from engine.cli import main
-from engine.finetunes import picture
+from engine.errors import EngineError
+from engine.finetunes import picture, work
 from engine.musicgen import checkpoint
 
 
@@ -61,10 +62,6 @@ def test_the_command_ends_with_the_same_card(
     monkeypatch.setenv("ENGINE_DATA", str(tmp_path / "data"))
     words = ["finetune", str(unbroken.data / "finetunes" / "alice" / "work" / "bars"), "--base", str(base), "--out", str(tmp_path / "run")]
     words += ["--batch", "2", "--rank", "2", "--threads", "1", "--nice", "0", "--clips", "4", "--clip-seconds", "4", "--name", "alice"]
-    assert main([*words, "--json", "--dry-run"]) == 0
-    forecast = json.loads(capsys.readouterr().out)
-    assert forecast["memory_bytes"] > 10**8
-    assert forecast["niceness"] == os.getpriority(os.PRIO_PROCESS, 0)
     assert main(words) == 0
     said = capsys.readouterr().out
     card = ReportCard.model_validate_json((tmp_path / "run" / "report" / "report.json").read_bytes())
@@ -76,6 +73,18 @@ def test_the_command_ends_with_the_same_card(
     assert json.loads((served / "card.json").read_text())["gate"] == card.gate
     assert (served / "adapter").is_dir()
     assert (served / "report" / "card.png").is_file()
+
+
+def test_too_few_tracks_and_too_full_a_disk_are_told_before_hours_are_spent(
+    unbroken: Any, run_here: Callable[..., Any], asked: Callable[..., FinetuneRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = CrateTrack(sha256="1" * 64, title="Scratched")
+    with pytest.raises(EngineError, match=r"Only 2 of 3 tracks can be used, and 3 are the least\. “Scratched” can't be played"):
+        run_here(asked("few", tracks=[*asked().tracks[:2], broken]), unbroken.data)
+    monkeypatch.setattr(work, "SPARE_BYTES", 2**60)
+    with pytest.raises(EngineError, match="disk is too full for this finetune: it needs 1073741824"):
+        run_here(asked("large"), unbroken.data)
+    assert not (unbroken.data / "checkpoints" / "few").exists()
 
 
 def test_a_picture_for_every_verdict(unbroken: Any) -> None:
@@ -102,3 +111,15 @@ def test_events_are_cut_back_to_whole_lines(tmp_path: Path) -> None:
     assert [event.event for event in ended.read_back()] == ["cancelled"]
     assert ended.count == 3
     assert [json.loads(line)["number"] for line in (tmp_path / "events.jsonl").read_bytes().splitlines()] == [1, 2, 3]
+
+
+def test_beginning_again_is_no_progress(tmp_path: Path, asked: Callable[..., FinetuneRequest]) -> None:
+    """A process that dies over and over is told by this: each time it prepares anew."""
+    from engine.finetunes.jobs import Job, JobFacts, JobFolder
+
+    job = Job(JobFolder.take_on(tmp_path, JobFacts(request=asked(), base="tiny", base_is_default=True, licence="hers", created_at=0)))
+    places = []
+    for what, done in (("listening", 6), ("cutting", 2), ("listening", 1), ("cutting", 2), ("cutting", 3)):
+        job.tell({"event": "preparing", "what": what, "done": done, "of": 6})
+        places.append(job.furthest)
+    assert places == [(1, 6), (2, 2), (2, 2), (2, 2), (2, 3)]

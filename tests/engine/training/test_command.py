@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -94,6 +95,7 @@ def test_a_dry_run_measures_and_leaves_nothing(
     assert (told["segments"], told["held_out_segments"], told["tracks"]) == (12, 4, 6)
     assert told["seconds_a_step"] > 0
     assert told["peak_memory_gib"] > 0
+    assert told["niceness"] == os.getpriority(os.PRIO_PROCESS, 0)
     assert any("6 tracks are few" in line for line in told["advice"])
     assert list((tmp_path / "run").iterdir()) == []
 
