@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 EXPERIMENT = """\
-The experiment of 2023, repeated and overturned: does a finetune beat its base? Whole, on a CPU, with the embedded model.
+The experiment of 2023 again, beside today's recipe: does a finetune beat its base? Whole, on a CPU, with the embedded model.
 
 'Alice' is techno in a manner that the embedded model has never heard. Her tracks are learned by the recipe of 2023 (all weights, one
 caption, silence up to the window, nothing held out, no stopping) and by today's. Both make clips in the four categories:

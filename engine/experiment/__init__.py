@@ -1,4 +1,4 @@
-"""The experiment of 2023, repeated and overturned on a CPU: ``python -m engine experiment``.
+"""The experiment of 2023 again, beside today's recipe, whole on a CPU: ``python -m engine experiment``.
 
 A DJ's tracks were learned with all weights, one caption, no held-out tracks and no stopping. Clips were made in four categories, and
 listeners liked the base model with a plain prompt best: D, then C, A, B. Here 'Alice' is a manner of synthesised techno that the embedded
