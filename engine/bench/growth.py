@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,7 @@ def measure_growth(
             codes = torch.zeros(2 * count, model.num_codebooks, dtype=torch.long)
             ms[str(count)], memory[str(count)] = {}, {}
             for position in positions:
-                for row in rows:
-                    _occupy(row, position + _STEPS)
+                _occupy(rows, position + _STEPS)
                 spent = []
                 for at in range(position, position + _STEPS):
                     begun = time.perf_counter()
@@ -73,13 +72,14 @@ def measure_growth(
     }
 
 
-def _occupy(row: Any, steps: int) -> None:
-    """As if it had heard so many: written, so that they are in memory. Caches of torch's own are so from the start."""
+def _occupy(rows: Sequence[Any], steps: int) -> None:
+    """As if each had heard so many: written, so that they are in memory. Caches of torch's own are so from the start."""
     from engine.musicgen.kernel.native import Memory
 
-    if isinstance(row, Memory):
-        blocks = -(-steps * row.nbytes // (row.struct.steps * row.struct.block_bytes))
-        ctypes.memset(row.struct.bytes, 0, min(row.nbytes, blocks * row.struct.block_bytes))
+    for row in rows:
+        if isinstance(row, Memory):
+            blocks = -(-steps * row.nbytes // (row.struct.steps * row.struct.block_bytes))
+            ctypes.memset(row.struct.bytes, 0, min(row.nbytes, blocks * row.struct.block_bytes))
 
 
 def resident_bytes() -> int:

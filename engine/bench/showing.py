@@ -111,7 +111,8 @@ def plot_growth(found: dict[str, Any], path: Path) -> None:
     alone = found["ms_by_takes"][str(takes[0])] / takes[0]
     ms_by_takes.plot(takes, [alone * count for count in takes], color="grey", linewidth=0.8, linestyle="--", label="one after the other")
     ms_by_takes.set_ylim(0, 2.2 * max(found["ms_by_takes"].values()))
-    memory_by_takes.plot(takes, [size / 2**20 for size in found["memory_by_takes"].values()], marker="o", markersize=4)
+    kept = found["memory_by_takes"]
+    memory_by_takes.plot([int(count) for count in kept], [size / 2**20 for size in kept.values()], marker="o", markersize=4)
     for axes, words in ((ms_by_takes, f"ms a step, {found['precision']}"), (memory_by_takes, "MiB of keys and values")):
         axes.set_xscale("log", base=2)
         axes.set_xticks(takes, [str(count) for count in takes])
