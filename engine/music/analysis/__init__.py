@@ -14,8 +14,9 @@
 Not here: decoding (engine/music/audio.py), what a crate does with all this (engine/crate).
 """
 
+from engine.api import ANALYSIS_VERSION
 from engine.music.analysis.analyse import analyse, find_grid_and_key
-from engine.music.analysis.facts import ANALYSIS_VERSION, AnalysisError, Fingerprint, Grid, Hints, Section, TrackAnalysis
+from engine.music.analysis.facts import AnalysisError, Fingerprint, Grid, Hints, Section, TrackAnalysis
 from engine.music.analysis.fingerprint import SAME, same_recording
 from engine.music.analysis.keys import Key, compatible, parse_key
 

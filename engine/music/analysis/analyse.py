@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.api import ANALYSIS_VERSION
 from engine.music.analysis.bars import find_bars
-from engine.music.analysis.facts import ANALYSIS_VERSION, Grid, Hints, TrackAnalysis, first_downbeat
+from engine.music.analysis.facts import Grid, Hints, TrackAnalysis, first_downbeat
 from engine.music.analysis.features import Features, extract
 from engine.music.analysis.fingerprint import take_fingerprint
 from engine.music.analysis.keys import Key
