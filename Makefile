@@ -20,7 +20,7 @@ demo-check: ## the demo's whole story without a browser, as a transcript; fails 
 test: ## lint, types and every test (ARGS='tests/storage -x' for some of them)
 	@scripts/setup --browser --audiocraft
 	@$(MAKE) --no-print-directory check-style
-	$(PYTHON) -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+	$(PYTHON) -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: ## ruff and mypy
 	@scripts/setup

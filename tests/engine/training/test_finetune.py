@@ -177,35 +177,37 @@ RUN = textwrap.dedent("""
 """)
 
 
-def train(
-    folder: Path, out: Path, *, kill_at: int = -1, micro: int = 2, dropout: float = 0.1, **environment: str
-) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-W", "ignore", "-c", RUN, str(folder), str(out), str(kill_at), str(micro), str(dropout)]
-    return subprocess.Popen(words, env=os.environ | environment)
+def train(folder: Path, out: Path, *, kill_at: int = -1, **environment: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-W", "ignore", "-c", RUN, str(folder), str(out), str(kill_at)], env=os.environ | environment)
 
 
-def test_after_kill_9_it_ends_with_the_same_bytes_as_unbroken(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    whole, broken = train(tiny_checkpoint, tmp_path / "whole"), train(tiny_checkpoint, tmp_path / "broken", kill_at=33)
-    assert whole.wait(170) == 0
-    assert broken.wait(170) == -signal.SIGKILL
-    assert train(tiny_checkpoint, tmp_path / "broken").wait(170) == 0
-    assert (tmp_path / "whole" / "best.safetensors").read_bytes() == (tmp_path / "broken" / "best.safetensors").read_bytes()
-    a, b = (load_file(tmp_path / run / "state.safetensors") for run in ("whole", "broken"))
+@pytest.fixture(scope="module")
+def unbroken(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one process from its first step to its last."""
+    out = tmp_path_factory.mktemp("unbroken")
+    assert train(tiny_checkpoint, out).wait(170) == 0
+    return out
+
+
+def test_after_kill_9_it_ends_with_the_same_bytes_as_unbroken(tiny_checkpoint: Path, unbroken: Path, tmp_path: Path) -> None:
+    assert train(tiny_checkpoint, tmp_path, kill_at=33).wait(170) == -signal.SIGKILL
+    assert train(tiny_checkpoint, tmp_path).wait(170) == 0
+    assert (unbroken / "best.safetensors").read_bytes() == (tmp_path / "best.safetensors").read_bytes()
+    a, b = (load_file(run / "state.safetensors") for run in (unbroken, tmp_path))
     assert all(torch.equal(a[name], b[name]) for name in a)
-    assert losses(tmp_path / "whole") == losses(tmp_path / "broken")
+    assert losses(unbroken) == losses(tmp_path)
 
 
-def test_two_processes_are_one_with_twice_the_accumulation(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_two_processes_are_one_with_twice_the_accumulation(tiny_checkpoint: Path, unbroken: Path, tmp_path: Path) -> None:
     import socket
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    alone = train(tiny_checkpoint, tmp_path / "one")
     launch = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    pair = [train(tiny_checkpoint, tmp_path / "two", RANK=str(rank), LOCAL_RANK=str(rank), **launch) for rank in range(2)]
-    assert [process.wait(170) for process in (alone, *pair)] == [0, 0, 0]
-    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    pair = [train(tiny_checkpoint, tmp_path, RANK=str(rank), LOCAL_RANK=str(rank), **launch) for rank in range(2)]
+    assert [process.wait(170) for process in pair] == [0, 0]
+    one, two = losses(unbroken), losses(tmp_path)
     assert len(one) == len(two) > 40
     assert one == pytest.approx(two, abs=2e-3)
 
