@@ -49,12 +49,16 @@ USUAL_FRAME_RATE = 50.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sound:
-    """What the model made. samples: float32 [C, N] at ``sample_rate`` Hz. generate_s: seconds spent on it in the model."""
+    """What the model made. samples: float32 [C, N] at ``sample_rate`` Hz. generate_s: seconds spent on it in the model.
+
+    model_sha256: of the weights, or of the adapter where one was heard.
+    """
 
     samples: NDArray[np.float32]
     sample_rate: int
     frames: int
     generate_s: float
+    model_sha256: str
 
 
 Told = Queued | Progress | Sound | EngineError
@@ -398,7 +402,7 @@ class Batcher:
             return
         spent_s = job.generate_s + time.perf_counter() - began
         with self._changed:
-            self._end(job, Sound(samples, job.model.sample_rate, job.decoder.of_frames, spent_s))
+            self._end(job, Sound(samples, job.model.sample_rate, job.decoder.of_frames, spent_s, job.model.sha256))
             self._changed.notify_all()
 
     def _break(self, job: Job, error: Exception) -> None:

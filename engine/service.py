@@ -267,7 +267,14 @@ class Engine:
 
     async def _finish(self, take: Take, prepared: takes.Prepared, sound: Sound, arrived: float) -> None:
         def work() -> tuple[Done, bytes]:
-            done = takes.finish(prepared, sound.samples, sound.sample_rate, generate_s=sound.generate_s, began=arrived)
+            done = takes.finish(
+                prepared,
+                sound.samples,
+                sound.sample_rate,
+                model_sha256=sound.model_sha256,
+                generate_s=sound.generate_s,
+                began=arrived,
+            )
             return done, line(done)
 
         if take.over:

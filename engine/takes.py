@@ -187,12 +187,19 @@ class Spent:
 
 
 def finish(
-    prepared: Prepared, samples: NDArray[np.float32], sample_rate: int, *, generate_s: float, began: float, spent: Spent | None = None
+    prepared: Prepared,
+    samples: NDArray[np.float32],
+    sample_rate: int,
+    *,
+    model_sha256: str,
+    generate_s: float,
+    began: float,
+    spent: Spent | None = None,
 ) -> Done:
     """What the model made (``samples`` [C, N]) as a clip to listen to, tagged and drawn; a continuation begins with the track's own.
 
-    began: ``time.monotonic()`` when the take arrived. spent: is told what took how long. Raises EngineError 'bad_request' where the
-    delivery can't be made small enough.
+    model_sha256: of the weights, or of the adapter. began: ``time.monotonic()`` when the take arrived. spent: is told what took how long.
+    Raises EngineError 'bad_request' where the delivery can't be made small enough.
     """
     from engine.music.encode import DoesNotFit, Encoded, encode
     from engine.music.loudness import measure
@@ -208,7 +215,7 @@ def finish(
             or {"continuation": "Continuation", "unconditional": "Surprise"}.get(request.kind)
         )
         with spent.on("cover"):
-            tags = _tags(prepared, made, title, cover(audio))
+            tags = _tags(prepared, made, model_sha256, title, cover(audio))
 
         def deliver() -> Encoded:
             with spent.on("delivery"):
@@ -293,7 +300,7 @@ def _clip(prepared: Prepared, samples: NDArray[np.float32], sample_rate: int, be
     return _Made(audio, listening.result()[0], seam_s)
 
 
-def _tags(prepared: Prepared, made: _Made, title: str | None, picture: bytes) -> Tags:
+def _tags(prepared: Prepared, made: _Made, model_sha256: str, title: str | None, picture: bytes) -> Tags:
     """A loop is tagged with the tempo at which it repeats, any other clip with what was heard in it; never with what was only asked for."""
     from engine.music.encode import Tags
 
@@ -303,6 +310,7 @@ def _tags(prepared: Prepared, made: _Made, title: str | None, picture: bytes) ->
         prompt=prepared.request.prompt.strip() or None,
         seed=prepared.seed,
         checkpoint=checkpoint.id if prepared.strength in (None, 1.0) else f"{checkpoint.id} at strength {prepared.strength:g}",
+        adapter=model_sha256[:12] if checkpoint.adapter else None,
         licence=checkpoint.licence,
         bpm=loop.bpm if loop is not None and loop.bpm is not None else made.heard.bpm,
         key=made.heard.key,

@@ -103,7 +103,7 @@ def _parts(folder: Path, kind: str, track: bytes, rounds: int, seconds: float) -
         with spent.on("prepare"):
             prepared = takes.prepare(request, info, *source)
         with spent.on("finish"):
-            done = takes.finish(prepared, beat, 32_000, generate_s=0.0, began=time.monotonic(), spent=spent)
+            done = takes.finish(prepared, beat, 32_000, model_sha256="", generate_s=0.0, began=time.monotonic(), spent=spent)
         with spent.on("as JSON"):
             line(done)
         found.append(spent.seconds)

@@ -122,7 +122,7 @@ def _run(request: GenerateRequest, settings: EngineSettings, track: bytes | None
         samples = decoder.audio().detach().float().cpu().numpy()  # [C, N]
         generate_s = time.monotonic() - started
         tell("finishing", decoder.of_frames, decoder.of_frames)
-        return takes.finish(prepared, samples, model.sample_rate, generate_s=generate_s, began=began)
+        return takes.finish(prepared, samples, model.sample_rate, model_sha256=model.sha256, generate_s=generate_s, began=began)
 
 
 def _duration(track: bytes, name: Path | None) -> float:

@@ -204,8 +204,8 @@ async def test_an_adapter_is_hot_has_a_strength_and_can_be_deleted_while_it_play
         assert [_sound(done) for done in alone] == samples[2:4]
         assert sounds[0] == base.clip.sha256
         file = mutagen.File(_file(together[2]))  # says how strongly, for whoever wants it again
-        assert "alice at strength 0.5" in str(file.tags)
         models = engine.app.state.engine._models
+        assert f"alice at strength 0.5, adapter {models.get('alice').sha256[:12]}, seed" in str(file.tags)
         assert models.get("alice").base is models.get("bob").base is models.get("checkpoint")
 
         with pytest.raises(EngineError, match="'checkpoint' has no adapter whose strength could be set") as caught:
