@@ -48,7 +48,7 @@ class TakeButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"take
     async def from_custom_id(cls, interaction: discord.Interaction[Any], item: discord.ui.Item[Any], match: re.Match[str], /) -> Self:
         return cls(match["take_id"], cast(Action, match["action"]))
 
-    async def callback(self, interaction: Interaction) -> None:  # type: ignore[override]
+    async def callback(self, interaction: Interaction) -> None:  # type: ignore[override]  # Interaction is one whose client is ours
         async with answering(interaction):
             take = await interaction.client.store.takes.get_for_guild(interaction.guild_id or 0, self.take_id)
             if take is None:

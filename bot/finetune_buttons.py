@@ -30,7 +30,7 @@ class CancelFinetune(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"
     async def from_custom_id(cls, interaction: discord.Interaction[Any], item: discord.ui.Item[Any], match: re.Match[str], /) -> Self:
         return cls(match["finetune_id"])
 
-    async def callback(self, interaction: Interaction) -> None:  # type: ignore[override]
+    async def callback(self, interaction: Interaction) -> None:  # type: ignore[override]  # Interaction is one whose client is ours
         async with answering(interaction):
             finetune = await interaction.client.store.finetunes.get_for_guild(interaction.guild_id or 0, self.finetune_id)
             if finetune is None:

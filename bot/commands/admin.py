@@ -58,7 +58,7 @@ class Settings(app_commands.Group, name="settings", description="For moderators:
     def __init__(self) -> None:
         super().__init__(default_permissions=discord.Permissions(manage_messages=True))
 
-    async def interaction_check(self, interaction: Interaction) -> bool:  # type: ignore[override]
+    async def interaction_check(self, interaction: Interaction) -> bool:  # type: ignore[override]  # Interaction is one whose client is ours
         if not is_moderator(interaction):
             raise app_commands.MissingPermissions(["manage_messages"])  # of discord.py's own kind: a check's others are not handled
         return True

@@ -166,7 +166,7 @@ class ContinueModal(ui.Modal, title="Continue this track"):
         self.add_item(ui.Label(text="Listen to, in seconds", description="How much of it before that point", component=self.prompt_seconds))
         self.add_item(ui.Label(text="Words that steer it", description="May be left empty", component=self.prompt))
 
-    async def on_submit(self, interaction: Interaction) -> None:  # type: ignore[override]
+    async def on_submit(self, interaction: Interaction) -> None:  # type: ignore[override]  # Interaction is one whose client is ours
         async with answering(interaction):
             seconds, bars, loop = parse_length(self.seconds.value, "New music")
             order = continuation_order(

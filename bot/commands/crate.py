@@ -95,7 +95,7 @@ class AddModal(ui.Modal, title="Add to the crate"):
         self.files: ui.FileUpload[Self] = ui.FileUpload(custom_id="files", min_values=1, max_values=MODAL_FILES)
         self.add_item(ui.Label(text="Tracks", description=f"Up to {MODAL_FILES} files: {uploads.KINDS}", component=self.files))
 
-    async def on_submit(self, interaction: Interaction) -> None:  # type: ignore[override]
+    async def on_submit(self, interaction: Interaction) -> None:  # type: ignore[override]  # Interaction is one whose client is ours
         async with answering(interaction):
             await adding.add_files(interaction, self.files.values)
 
@@ -112,7 +112,7 @@ class CratePage(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"crate
     async def from_custom_id(cls, interaction: discord.Interaction[Any], item: discord.ui.Item[Any], match: re.Match[str], /) -> Self:
         return cls(int(match["page"]), match["way"])
 
-    async def callback(self, interaction: Interaction) -> None:  # type: ignore[override]
+    async def callback(self, interaction: Interaction) -> None:  # type: ignore[override]  # Interaction is one whose client is ours
         async with answering(interaction):
             embed, view = await _page(interaction.client.store, interaction.guild_id or 0, self.page)
             await interaction.response.edit_message(embed=embed, view=view)

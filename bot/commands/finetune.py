@@ -148,7 +148,7 @@ class FinetunesPage(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"f
     async def from_custom_id(cls, interaction: discord.Interaction[Any], item: discord.ui.Item[Any], match: re.Match[str], /) -> Self:
         return cls(int(match["page"]), match["way"])
 
-    async def callback(self, interaction: Interaction) -> None:  # type: ignore[override]
+    async def callback(self, interaction: Interaction) -> None:  # type: ignore[override]  # Interaction is one whose client is ours
         async with answering(interaction):
             embed, view = await _page(interaction.client.store, interaction.guild_id or 0, self.page)
             await interaction.response.edit_message(embed=embed, view=view)
