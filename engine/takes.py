@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from engine.music.analysis import Grid
     from engine.music.audio import Audio
     from engine.music.encode import Tags
+    from engine.music.loudness import Loudness
 
 SHORTEST_PROMPT_S = 0.5
 PAST_THE_END_S = 0.05
@@ -202,11 +203,10 @@ def finish(
     Raises EngineError 'bad_request' where the delivery can't be made small enough.
     """
     from engine.music.encode import DoesNotFit, Encoded, encode
-    from engine.music.loudness import measure
     from engine.music.pictures import cover, draw
 
     request, checkpoint, spent = prepared.request, prepared.checkpoint, spent or Spent()
-    with ThreadPoolExecutor(1, "engine-beside") as beside:
+    with ThreadPoolExecutor(2, "engine-beside") as beside:
         made = _clip(prepared, samples, sample_rate, beside, spent)
         audio = made.audio
         title = (
@@ -214,24 +214,27 @@ def finish(
             or request.prompt.strip()
             or {"continuation": "Continuation", "unconditional": "Surprise"}.get(request.kind)
         )
-        with spent.on("cover"):
-            tags = _tags(prepared, made, model_sha256, title, cover(audio))
+
+        def tag() -> Tags:
+            with spent.on("cover"):
+                return _tags(prepared, made, model_sha256, title, cover(audio))
+
+        tagging = beside.submit(tag)  # before what waits for it: a pool begins in order
 
         def deliver() -> Encoded:
             with spent.on("delivery"):
-                return encode(audio, request.delivery.format, max_bytes=request.delivery.max_bytes, tags=tags)
+                return encode(audio, request.delivery.format, max_bytes=request.delivery.max_bytes, tags=tagging.result)
 
         delivering = beside.submit(deliver)  # mostly waiting for ffmpeg
         with spent.on("picture"):
             picture = draw(audio, seam_s=made.seam_s, title=title or "")
-        with spent.on("loudness"):
-            loudness = measure(audio)
+        with spent.on("flac"):
+            flac = None if request.delivery.format == "flac" else encode(audio, "flac", tags=tagging.result)
         try:
             delivery = delivering.result()
         except DoesNotFit as error:
             raise EngineError("bad_request", str(error)) from error
-        with spent.on("flac"):
-            clip = delivery if delivery.extension == "flac" else encode(audio, "flac", tags=tags)
+        clip = flac or (delivery if delivery.extension == "flac" else encode(audio, "flac", tags=tagging.result))
     return Done(
         clip=Payload.of(clip.data, clip.media_type, clip.extension),
         delivery=Payload.of(delivery.data, delivery.media_type, delivery.extension),
@@ -250,8 +253,8 @@ def finish(
         sample_rate=audio.sample_rate,
         channels=audio.channels,
         seam_s=made.seam_s,
-        loudness_lufs=loudness.lufs,
-        peak_dbfs=loudness.peak_dbfs,
+        loudness_lufs=made.loudness.lufs,
+        peak_dbfs=made.loudness.peak_dbfs,
         generate_s=round(generate_s, 3),
         total_s=round(time.monotonic() - began, 3),
     )
@@ -262,6 +265,7 @@ class _Made:
     """The clip before it is a file. heard: in the new audio alone."""
 
     audio: Audio
+    loudness: Loudness
     heard: Aim
     seam_s: float | None = None
     loop: LoopFacts | None = None
@@ -273,7 +277,7 @@ def _clip(prepared: Prepared, samples: NDArray[np.float32], sample_rate: int, be
 
     from engine.music.audio import Audio
     from engine.music.loops import around, cut_loop
-    from engine.music.loudness import normalise
+    from engine.music.loudness import measure, normalise, normalise_and_measure
     from engine.music.seam import join
 
     def listen(new: Audio) -> tuple[Aim, Grid | None]:
@@ -287,7 +291,8 @@ def _clip(prepared: Prepared, samples: NDArray[np.float32], sample_rate: int, be
         with spent.on("loop"):
             audio, facts = cut_loop(new, grid, length_s=prepared.length_s, bars=request.bars, bpm=prepared.aim.bpm)
         with spent.on("normalise"):
-            return _Made(around(audio, normalise), heard, loop=facts)
+            audio = around(audio, normalise)
+            return _Made(audio, measure(audio), heard, loop=facts)
     wanted = round(prepared.length_s * sample_rate)  # the last frame may reach past it
     new = Audio(np.ascontiguousarray(samples[:, :wanted], dtype=np.float32), sample_rate)
     listening = beside.submit(listen, new)
@@ -296,8 +301,8 @@ def _clip(prepared: Prepared, samples: NDArray[np.float32], sample_rate: int, be
         with spent.on("seam"):
             whole, seam_s = join(prepared.prompt_audio, new)
     with spent.on("normalise"):
-        audio = normalise(whole)
-    return _Made(audio, listening.result()[0], seam_s)
+        audio, loudness = normalise_and_measure(whole)
+    return _Made(audio, loudness, listening.result()[0], seam_s)
 
 
 def _tags(prepared: Prepared, made: _Made, model_sha256: str, title: str | None, picture: bytes) -> Tags:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +44,7 @@ MAX_DECODE_SECONDS = 600.0
 """Longest piece that one ``decode`` returns: ten minutes of 48 kHz stereo are 230 MB."""
 
 _WHOLE_SECONDS = 600.0  # up to here ``probe`` decodes everything; past it, excerpts
+_SMALL_BYTES = 1 << 22
 _EXCERPTS, _EXCERPT_SECONDS = 8, 10.0
 _PREROLL_SECONDS = 1.0  # MP3's bit reservoir and Opus' 80 ms need a run-up, else the first moments after a seek are wrong
 _NO_INDEX = (b"\xff\xf1", b"\xff\xf9", b"\x0bw", b"#!AMR", b"G", b"\x00\x00\x01\xba", b"\x30\x26\xb2\x75")
@@ -115,11 +117,16 @@ def probe(data: bytes, *, name: str = "upload") -> TrackFacts:
     """
     label = words.label(name)
     _refuse_early(data, label)
-    with private_file(data) as path:
+    with private_file(data) as path, ThreadPoolExecutor(1, "engine-measure") as beside:
+        # While a small file's header is read, its sound is too: starting either process takes longer than the work.
+        whole = (path, label, 0.0, _WHOLE_SECONDS + 1.0)
+        measuring = beside.submit(_measure, *whole) if len(data) <= _SMALL_BYTES else None
         promised = _ffprobe(path, label)
         if promised.complete and promised.duration_s > MAX_TRACK_SECONDS:
             raise _too_long(label, f"{words.length(promised.duration_s)} long")
-        real_s, peak = _measure(path, label, 0.0, _WHOLE_SECONDS + 1.0) if promised.duration_s <= _WHOLE_SECONDS else (math.inf, 0.0)
+        real_s, peak = math.inf, 0.0
+        if promised.duration_s <= _WHOLE_SECONDS:
+            real_s, peak = measuring.result() if measuring else _measure(*whole)
         if real_s > _WHOLE_SECONDS:
             real_s = _duration_of_packets(path, label)
             if real_s > MAX_TRACK_SECONDS:

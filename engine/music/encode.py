@@ -6,7 +6,7 @@ FLAC and WAV are written by soundfile; MP3 and Opus by pydub and ffmpeg; tags in
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -47,32 +47,36 @@ class Encoded:
     kbits: int | None = None
 
 
-def encode(audio: Audio, format: Format, *, max_bytes: int | None = None, tags: Tags | None = None) -> Encoded:
-    """``audio`` as a file of at most ``max_bytes``, tags included.
+def encode(audio: Audio, format: Format, *, max_bytes: int | None = None, tags: Tags | Callable[[], Tags] | None = None) -> Encoded:
+    """``audio`` as a file of at most ``max_bytes``, tags included: the tags, or what waits for them, asked once the sound is encoded.
 
     MP3 and Ogg take the highest bit rate that fits, from 320 kbit/s (192 for mono) down to 64. FLAC and WAV have 16 bits a sample; one
     that would be too big becomes MP3: ``extension`` and ``media_type`` say what it is. The same input gives the same bytes.
 
     Raises DoesNotFit, AudioToolsMissing, ValueError (no samples).
     """
-    tags = tags or Tags()
-    if tags.cover is not None and max_bytes is not None and len(tags.cover) * _MOST_FOR_COVER > max_bytes:
-        tags = replace(tags, cover=None)
     if audio.length_samples == 0:
         raise ValueError("nothing to encode: the audio has no samples")
     if format in {"flac", "wav"}:
-        data = tagged(_lossless(audio, format), format, tags)
+        data = _tagged(_lossless(audio, format), format, tags, max_bytes)
         if max_bytes is None or len(data) <= max_bytes:
             return Encoded(data, _MEDIA_TYPES[format], format)
         format = "mp3"
     for kbits in _bit_rates(audio, format):
         if max_bytes is not None and kbits * 1000 / 8 * audio.duration_s > 1.02 * max_bytes:
             continue
-        data = tagged(_lossy(audio, format, kbits), format, tags)
+        data = _tagged(_lossy(audio, format, kbits), format, tags, max_bytes)
         if max_bytes is None or len(data) <= max_bytes:
             return Encoded(data, _MEDIA_TYPES[format], format, kbits)
     assert max_bytes is not None
     raise DoesNotFit(f"{audio.duration_s:.0f} s of audio don't fit into {max_bytes / 2**20:.1f} MiB. Ask for a shorter clip.")
+
+
+def _tagged(data: bytes, format: Format, tags: Tags | Callable[[], Tags] | None, max_bytes: int | None) -> bytes:
+    found = (tags() if callable(tags) else tags) or Tags()
+    if found.cover is not None and max_bytes is not None and len(found.cover) * _MOST_FOR_COVER > max_bytes:
+        found = replace(found, cover=None)
+    return tagged(data, format, found)
 
 
 def _bit_rates(audio: Audio, format: str) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""How loud, and making it so: ``measure``, ``normalise``. Pure numpy, scipy and pyloudnorm.
+"""How loud, and making it so: ``measure``, ``normalise``, both at once. Pure numpy, scipy and pyloudnorm.
 
     measure ─▶ gain to the target ─▶ peaks above the limit? ─▶ smooth gain curve around each (never a clipped sample) ─▶ measure again
 
@@ -50,20 +50,25 @@ def normalise(audio: Audio, lufs: float = TARGET_LUFS, peak_dbfs: float = PEAK_D
     would need more stays quieter than ``lufs``. A clip too short or too quiet to have a loudness only has its peaks lowered.
     ``measure`` of the result says what was reached.
     """
+    return normalise_and_measure(audio, lufs, peak_dbfs)[0]
+
+
+def normalise_and_measure(audio: Audio, lufs: float = TARGET_LUFS, peak_dbfs: float = PEAK_DBFS) -> tuple[Audio, Loudness]:
+    """As ``normalise``, and ``measure`` of the result, most of which is known by then."""
     now_lufs, peaks = _lufs(audio), true_peaks(audio)
     if now_lufs is None:
-        return _limit(audio, peak_dbfs, peaks)
+        return _measured(_limit(audio, peak_dbfs, peaks))
     peak_now_dbfs = to_dbfs(float(np.max(peaks)))
     most_db = min(_MAX_GAIN_DB, peak_dbfs + _MAX_LIMITING_DB - peak_now_dbfs)
     gain_db = min(lufs - now_lufs, most_db)
     result = _limit(_amplify(audio, gain_db), peak_dbfs, peaks * _factor(gain_db))
     for _ in range(_MAKE_UP_ROUNDS):  # limiting takes a little loudness away: make up for it, within the same bounds
-        reached = _lufs(result)
+        reached = _lufs(result.audio)
         if reached is None or lufs - reached < 0.05 or gain_db >= most_db:
-            break
+            return result.audio, Loudness(reached, result.peak_dbfs)
         gain_db = min(gain_db + lufs - reached, most_db)
         result = _limit(_amplify(audio, gain_db), peak_dbfs, peaks * _factor(gain_db))
-    return result
+    return _measured(result)
 
 
 def true_peaks(audio: Audio) -> NDArray[np.float32]:
@@ -104,7 +109,19 @@ def _factor(gain_db: float) -> np.float32:
     return np.float32(10.0 ** (gain_db / 20.0))
 
 
-def _limit(audio: Audio, peak_dbfs: float, peaks: NDArray[np.float32]) -> Audio:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Limited:
+    """peak_dbfs: its true peak, known without measuring it again."""
+
+    audio: Audio
+    peak_dbfs: float
+
+
+def _measured(limited: _Limited) -> tuple[Audio, Loudness]:
+    return limited.audio, Loudness(_lufs(limited.audio), limited.peak_dbfs)
+
+
+def _limit(audio: Audio, peak_dbfs: float, peaks: NDArray[np.float32]) -> _Limited:
     """Lowers what is around each of ``peaks`` (its true peaks) above the limit.
 
     The gain that each sample needs is spread to a window around it (minimum) and smoothed by a Hann window of the same width, so the
@@ -124,5 +141,6 @@ def _limit(audio: Audio, peak_dbfs: float, peaks: NDArray[np.float32]) -> Audio:
         peaks = true_peaks(Audio(samples, audio.sample_rate))
     rest = float(np.max(peaks, initial=0.0))
     if rest > limit:
-        samples = (samples * np.float32(limit / rest * (1.0 - 1e-6))).astype(np.float32)
-    return Audio(samples, audio.sample_rate)
+        factor = np.float32(limit / rest * (1.0 - 1e-6))
+        samples, rest = (samples * factor).astype(np.float32), rest * float(factor)
+    return _Limited(Audio(samples, audio.sample_rate), to_dbfs(rest))

@@ -97,10 +97,10 @@ def draw_card(audio: Audio | Envelope, analysis: TrackAnalysis, *, title: str = 
     duration_s = max(analysis.duration_s, 1e-3)
     title = pictures.drawable(title)
     if title:
-        pictures.draw_title(figure, canvas, title)
+        _draw_title(figure, canvas, title)
     _draw_facts(figure, canvas, analysis)
-    wave = pictures.panel(figure, bottom_px=_WAVE_BOTTOM, top_px=_WAVE_TOP, duration_s=duration_s)
-    band = pictures.panel(figure, bottom_px=_WAVE_TOP + 4, top_px=_WAVE_TOP + 4 + _BAND_PX, duration_s=duration_s)
+    wave = _panel(figure, bottom_px=_WAVE_BOTTOM, top_px=_WAVE_TOP, duration_s=duration_s)
+    band = _panel(figure, bottom_px=_WAVE_TOP + 4, top_px=_WAVE_TOP + 4 + _BAND_PX, duration_s=duration_s)
     band.set_facecolor(pictures.BACKGROUND)
     _draw_sections(band, canvas, analysis.sections, duration_s)
     _draw_wave(wave, envelope, analysis.sections, duration_s)
@@ -133,7 +133,7 @@ def _draw_facts(figure: Figure, canvas: FigureCanvasAgg, analysis: TrackAnalysis
             middle,
             text,
             color=colour,
-            size=pictures.points(pixels),
+            size=_points(pixels),
             va="center_baseline",
             parse_math=False,
             **style,
@@ -187,7 +187,7 @@ def _draw_sections(axes: Any, canvas: FigureCanvasAgg, sections: tuple[Section, 
         width = section.end_s - section.start_s
         axes.fill_between([section.start_s + gap / 2, section.end_s - gap / 2], 0.0, 0.2, color=core, linewidth=0)
         for word in (section.kind, "break" if section.kind == "breakdown" else ""):
-            name = axes.text(section.start_s + gap, 0.34, word, color=core, size=pictures.points(_NAME_PX), va="bottom", ha="left")
+            name = axes.text(section.start_s + gap, 0.34, word, color=core, size=_points(_NAME_PX), va="bottom", ha="left")
             if name.get_window_extent(renderer).width <= width / duration_s * COLUMNS - 4:
                 break
             name.remove()
@@ -238,6 +238,35 @@ def _draw_numbers(axes: Any, marks: list[tuple[float, str]], duration_s: float) 
     for place, text in marks:
         if place < 0.93 * duration_s or len(marks) < 3:
             axes.text(
-                place, -0.04, f" {text}", color=pictures.FAINT_INK, size=pictures.points(_NUMBER_PX), va="top", ha="left",
+                place, -0.04, f" {text}", color=pictures.FAINT_INK, size=_points(_NUMBER_PX), va="top", ha="left",
                 transform=axes.get_xaxis_transform(),
             )  # fmt: skip
+
+
+def _panel(figure: Figure, *, bottom_px: float, top_px: float, duration_s: float) -> Any:
+    width = (pictures.WIDTH_PX - 2 * pictures.MARGIN_PX) / pictures.WIDTH_PX
+    axes = figure.add_axes(
+        (pictures.MARGIN_PX / pictures.WIDTH_PX, bottom_px / pictures.HEIGHT_PX, width, (top_px - bottom_px) / pictures.HEIGHT_PX),
+        facecolor=pictures.PANEL,
+    )
+    for side in axes.spines.values():
+        side.set_visible(False)
+    axes.set_xlim(0.0, duration_s)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return axes
+
+
+def _points(pixels: float) -> float:
+    return pixels * 0.72  # at 100 dots an inch
+
+
+def _draw_title(figure: Figure, canvas: FigureCanvasAgg, title: str) -> None:
+    """The title, cut with an ellipsis where it would leave the picture."""
+    place = (pictures.MARGIN_PX / pictures.WIDTH_PX, (pictures.HEIGHT_PX - 31) / pictures.HEIGHT_PX)
+    text = figure.text(*place, title, color=pictures.INK, size=_points(pictures.TITLE_PX), weight="bold", va="center", parse_math=False)
+    renderer = canvas.get_renderer()
+    room = pictures.WIDTH_PX - 2 * pictures.MARGIN_PX
+    while (taken := text.get_window_extent(renderer).width) > room and len(title) > 1:
+        title = title[: max(1, min(len(title) - 1, int(len(title) * room / taken)))].rstrip()
+        text.set_text(f"{title}…")
