@@ -17,12 +17,11 @@ from bot import errors
 from bot.answer import end_what_was_left
 from bot.buttons import TakeButton
 from bot.commands import COMMANDS
-from bot.commands.crate import CratePage
-from bot.commands.finetune import FinetunesPage
 from bot.finetune_buttons import CancelFinetune
 from bot.finetunes import Finetunes
 from bot.kit import Interaction
 from bot.listening import Listening
+from bot.page_buttons import PageButton
 from bot.ratings import Ratings
 from bot.refusal import sentence
 from bot.schedule import Schedule, nightly_jobs
@@ -87,7 +86,7 @@ class Composer(discord.Client):
         self._left = await self.store.takes.unfinished()
         self._left_answers = await self.store.answers.left()
         self._left_finetunes = await self.store.finetunes.unfinished()
-        self.add_dynamic_items(TakeButton, CratePage, CancelFinetune, FinetunesPage)
+        self.add_dynamic_items(TakeButton, CancelFinetune, PageButton)
         await self.tree.sync()
 
     async def on_ready(self) -> None:

@@ -1,6 +1,6 @@
 """The button under a finetune's message while it is under way: ``finetune:<id>:cancel``. Its id says all it needs, after any restart.
 
-Not here: what cancelling does (``finetunes``), the buttons of ``/finetune list`` (``commands/finetune``).
+Not here: what cancelling does (``finetunes``), the buttons of ``/finetune list`` (``page_buttons``).
 """
 
 from __future__ import annotations

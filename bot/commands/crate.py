@@ -6,19 +6,20 @@ Not here: how a track gets in (``adding``), what is said of it (``crate_pages``)
 from __future__ import annotations
 
 import io
-import re
-from typing import Any, Self
+from typing import Self
 
 import discord
 from discord import app_commands, ui
 
 from bot import adding, crate_pages, uploads
 from bot.answer import Answer
+from bot.crate_pages import CRATE_PAGE
 from bot.errors import answering
 from bot.kit import Interaction
 from bot.limits import AUTOCOMPLETE_CHOICES, CHOICE_CHARACTERS, MODAL_FILES
 from bot.messages import plain, shorten
 from bot.orders import clock
+from bot.page_buttons import Page, buttons, turned_as
 from bot.permissions import check_own
 from bot.refusal import Refusal
 from bot.uploads import track_label
@@ -100,24 +101,6 @@ class AddModal(ui.Modal, title="Add to the crate"):
             await adding.add_files(interaction, self.files.values)
 
 
-class CratePage(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"crate:page:(?P<page>\d{1,6}):(?P<way>back|on)"):
-    """Turns a page of ``/crate list``."""
-
-    def __init__(self, page: int, way: str, *, disabled: bool = False) -> None:
-        label, emoji = ("Back", "◀️") if way == "back" else ("More", "▶️")
-        super().__init__(discord.ui.Button(label=label, emoji=emoji, custom_id=f"crate:page:{page}:{way}", disabled=disabled))
-        self.page = page
-
-    @classmethod
-    async def from_custom_id(cls, interaction: discord.Interaction[Any], item: discord.ui.Item[Any], match: re.Match[str], /) -> Self:
-        return cls(int(match["page"]), match["way"])
-
-    async def callback(self, interaction: Interaction) -> None:  # type: ignore[override]  # Interaction is one whose client is ours
-        async with answering(interaction):
-            embed, view = await _page(interaction.client.store, interaction.guild_id or 0, self.page)
-            await interaction.response.edit_message(embed=embed, view=view)
-
-
 @app_commands.context_menu(name="Add to crate")
 async def add_message(interaction: Interaction, message: discord.Message) -> None:
     assert interaction.guild_id is not None
@@ -155,14 +138,10 @@ def _choice(track: Track) -> str:
     return shorten(track_label(track), CHOICE_CHARACTERS - len(length)) + length
 
 
-async def _page(store: Store, guild_id: int, page: int) -> tuple[discord.Embed, discord.ui.View]:
-    """One page of the crate and the buttons to turn it; a crate of one page has none."""
+@turned_as("crate")
+async def _page(store: Store, guild_id: int, page: int) -> Page:
+    """One page of the crate and the buttons to turn it."""
     total = await store.tracks.count(guild_id)
-    page = min(page, max(0, (total - 1) // crate_pages.CRATE_PAGE))
-    tracks = await store.tracks.list(guild_id, limit=crate_pages.CRATE_PAGE, offset=page * crate_pages.CRATE_PAGE)
-    view = discord.ui.View(timeout=None)
-    if total <= crate_pages.CRATE_PAGE:
-        return crate_pages.crate_page(tracks, page=page, total=total), view
-    view.add_item(CratePage(max(0, page - 1), "back", disabled=page == 0))
-    view.add_item(CratePage(page + 1, "on", disabled=(page + 1) * crate_pages.CRATE_PAGE >= total))
-    return crate_pages.crate_page(tracks, page=page, total=total), view
+    page = min(page, max(0, (total - 1) // CRATE_PAGE))
+    tracks = await store.tracks.list(guild_id, limit=CRATE_PAGE, offset=page * CRATE_PAGE)
+    return crate_pages.crate_page(tracks, page=page, total=total), buttons("crate", page, total=total, on_a_page=CRATE_PAGE)

@@ -5,21 +5,19 @@ Not here: following a job to its end (``finetunes``), what is said of it (``fine
 
 from __future__ import annotations
 
-import re
-from typing import Any, Self
+from typing import Any
 
-import discord
 from discord import app_commands
 from pydantic import ValidationError
 
 from bot import checkpoints, finetune_buttons, finetune_pages
 from bot.charts import plural
-from bot.errors import answering
 from bot.finetune_pages import FINETUNES_PAGE
 from bot.kit import Interaction
 from bot.limits import AUTOCOMPLETE_CHOICES, CHOICE_CHARACTERS
 from bot.messages import code, plain, shorten
 from bot.orders import draw_seed
+from bot.page_buttons import Page, buttons, turned_as
 from bot.permissions import check_can_post, check_finetuner
 from bot.refusal import Refusal, sentence
 from bot.uploads import wire_track
@@ -136,24 +134,6 @@ class FinetuneGroup(app_commands.Group, name="finetune", description="Teach the 
         return [*base, *choices][:AUTOCOMPLETE_CHOICES]
 
 
-class FinetunesPage(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"finetunes:page:(?P<page>\d{1,6}):(?P<way>back|on)"):
-    """Turns a page of ``/finetune list``."""
-
-    def __init__(self, page: int, way: str, *, disabled: bool = False) -> None:
-        label, emoji = ("Back", "◀️") if way == "back" else ("More", "▶️")
-        super().__init__(discord.ui.Button(label=label, emoji=emoji, custom_id=f"finetunes:page:{page}:{way}", disabled=disabled))
-        self.page = page
-
-    @classmethod
-    async def from_custom_id(cls, interaction: discord.Interaction[Any], item: discord.ui.Item[Any], match: re.Match[str], /) -> Self:
-        return cls(int(match["page"]), match["way"])
-
-    async def callback(self, interaction: Interaction) -> None:  # type: ignore[override]  # Interaction is one whose client is ours
-        async with answering(interaction):
-            embed, view = await _page(interaction.client.store, interaction.guild_id or 0, self.page)
-            await interaction.response.edit_message(embed=embed, view=view)
-
-
 def check_name(name: str) -> str:
     """Raises Refusal."""
     name = " ".join(name.split())
@@ -239,14 +219,12 @@ async def _suggest_parts(interaction: Interaction, typed: str) -> list[app_comma
     ][:AUTOCOMPLETE_CHOICES]
 
 
-async def _page(store: Store, guild_id: int, page: int) -> tuple[discord.Embed, discord.ui.View]:
-    """One page of the list and the buttons to turn it; a list of one page has none."""
+@turned_as("finetunes")
+async def _page(store: Store, guild_id: int, page: int) -> Page:
+    """One page of the list and the buttons to turn it."""
     total = await store.finetunes.count(guild_id)
     page = min(page, max(0, (total - 1) // FINETUNES_PAGE))
     shown = await store.finetunes.list(guild_id, limit=FINETUNES_PAGE, offset=page * FINETUNES_PAGE)
     in_use = (await store.guilds.settings(guild_id)).checkpoint
-    view = discord.ui.View(timeout=None)
-    if total > FINETUNES_PAGE:
-        view.add_item(FinetunesPage(max(0, page - 1), "back", disabled=page == 0))
-        view.add_item(FinetunesPage(page + 1, "on", disabled=(page + 1) * FINETUNES_PAGE >= total))
+    view = buttons("finetunes", page, total=total, on_a_page=FINETUNES_PAGE)
     return finetune_pages.list_page(shown, page=page, total=total, in_use=in_use), view

@@ -65,7 +65,7 @@ def draw(card: ReportCard, name: str) -> bytes:
     for number, row in enumerate(rows):
         _row(figure, row, _FIRST_PX + number * _ROW_PX, passed)
     if not rows:
-        _text(figure, _MARGIN_PX, 300, "Nothing was held out to compare with.", size=20, color=_FAINT)
+        _text(figure, _MARGIN_PX, 300, "Too little was held out to compare with.", size=20, color=_FAINT)
     _rates(figure, card, passed, _FIRST_PX + 4 * _ROW_PX + 12)
     _words(figure, card)
     file = io.BytesIO()

@@ -134,7 +134,7 @@ def _figures(
     segments = [(folder, segment) for folder, segment in segments if segment.duration_s >= SHORTEST_HEARD_S]
     held = [(folder / segment.audio, segment.track) for folder, segment in segments if segment.split == "held_out"]
     if len(held) < 2:
-        return _Figures(notes=("Nothing, or next to nothing, is held out that clips could be compared with.",))
+        return _Figures(notes=("Too little is held out that clips could be compared with.",))
     train = [(folder / segment.audio, segment.track) for folder, segment in segments if segment.split == "train"]
     total = sum(map(len, made.values())) + len(held) + len(train)
     done = 0
@@ -216,13 +216,12 @@ def _verdict(run: Run, figures: _Figures) -> Verdict | None:
 
 def _card(run: Run, figures: _Figures, verdict: Verdict | None, clips: Clips, kept: list[ReportClip]) -> ReportCard:
     gate: Literal["passed", "failed"] | None = None if verdict is None else "passed" if verdict.passed else "failed"
-    nobody_knows = f"Nothing was held out, so nobody knows whether it is better than {run.base}."
-    real = figures.after
+    unjudged, real = _unjudged(run), figures.after
     return ReportCard(
         gate=gate,
-        words=verdict.words if verdict else nobody_knows,
+        words=verdict.words if verdict else f"{unjudged.why}, so nobody knows whether it is better than {run.base}.",
         checks=[GateCheck(name=check.name, passed=check.passed, words=check.words) for check in verdict.checks] if verdict else [],
-        advice=list(verdict.advice) if verdict else ["Hold tracks out: prepare the crate with the preset 'bars'."],
+        advice=list(verdict.advice) if verdict else [unjudged.advice],
         base=run.base,
         recipe=run.recipe,
         token=run.token,
@@ -254,6 +253,21 @@ def _card(run: Run, figures: _Figures, verdict: Verdict | None, clips: Clips, ke
         notes=list(figures.notes),
         picture=None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Unjudged:
+    """Why there is no verdict, and what would help."""
+
+    why: str
+    advice: str
+
+
+def _unjudged(run: Run) -> _Unjudged:
+    if not run.held_out_tracks:
+        return _Unjudged("Nothing was held out", "Hold tracks out: prepare the crate with the preset 'bars'.")
+    least = f"at least two segments of {SHORTEST_HEARD_S:.0f} s from tracks that are held out"
+    return _Unjudged("Too little was held out to compare clips with", f"Add tracks, or longer ones: {least} are needed.")
 
 
 def _side(found: Report | None) -> ClipFigures | None:
