@@ -55,7 +55,7 @@ def experiment(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
-    from engine.experiment.plan import FOR_A_SMALL_MODEL, Plan, PlanError
+    from engine.experiment.plan import Plan, PlanError
     from engine.training.recipes import RECIPES
 
     try:
@@ -65,7 +65,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     recipes = tuple(arguments.recipes.replace(",", " ").split())
     if unknown := [name for name in recipes if name not in RECIPES]:
         raise PlanError(f"There is no recipe {unknown[0]!r}: choose {', '.join(RECIPES)}.")
-    changes = dict(FOR_A_SMALL_MODEL) | {name: value for name in CHANGES if (value := getattr(arguments, name)) is not None}
+    changes = {name: value for name in CHANGES if (value := getattr(arguments, name)) is not None}
     return Plan(
         seeds=seeds, recipes=recipes, tracks=arguments.tracks, unseen=arguments.unseen, bars=arguments.bars, clips=arguments.clips,
         clip_s=arguments.clip_seconds, manner=_manner(arguments.manner), crate=arguments.crate, old_epochs=arguments.old_epochs,

@@ -19,7 +19,7 @@ and all are held against further tracks of hers that nothing was trained on, sto
 KL of tags, near-copies.
 
 examples:
-  python -m engine experiment --out runs/experiment                     3 seeds, 50 clips a category: under an hour on two cores
+  python -m engine experiment --out runs/experiment                     3 seeds, 50 clips a category: an hour on two cores
   python -m engine experiment --out runs/quick --seeds 0 --clips 16     a first look
   python -m engine experiment --out runs/try --seeds 9 --crate 1 --recipes lora --rate 5e-4     another setting, on other tracks
 
@@ -37,12 +37,12 @@ def add_experiment(parser: argparse.ArgumentParser, run: Callable[[argparse.Name
     parser.add_argument("--checkpoint", metavar="NAME", help="the base (default pocket, whatever ENGINE_CHECKPOINT says)")
     parser.add_argument("--manner", default="industrial", help="of synthesised techno (default industrial, unknown to the embedded model)")
     parser.add_argument("--crate", type=int, default=0, metavar="N", help="which of Alice's crates: other tracks in the same manner")
-    parser.add_argument("--tracks", type=int, default=40, metavar="N", help="to learn (default 40)")
+    parser.add_argument("--tracks", type=int, default=100, metavar="N", help="to learn, some of them held out to stop by (default 100)")
     parser.add_argument("--unseen", type=int, default=20, metavar="N", help="further tracks to measure on (default 20)")
     parser.add_argument("--bars", type=int, default=40, metavar="N", help="length of each track (default 40: a whole form)")
     parser.add_argument("--clips", type=int, default=50, metavar="N", help="a category and seed (default 50)")
     parser.add_argument("--clip-seconds", type=float, default=6.0, metavar="S", help="length of each (default 6)")
-    parser.add_argument("--old-epochs", type=float, default=4.0, metavar="N", help="of alice-2023 (default 4)")
+    parser.add_argument("--old-epochs", type=float, default=10.0, metavar="N", help="of alice-2023 (default 10)")
     trying = parser.add_argument_group("other settings of the recipe lora, for trying out")
     trying.add_argument("--rate", type=float, metavar="R")
     trying.add_argument("--rank", type=int, metavar="R")

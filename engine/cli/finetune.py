@@ -46,8 +46,8 @@ def finetune(arguments: argparse.Namespace) -> int:
     from engine.training.team import team_of_launch
 
     settings = EngineSettings.read(checkpoint=arguments.base, device=arguments.device, threads=arguments.threads)
-    recipe = _recipe(arguments)
     target = codes.target(settings)
+    recipe = _recipe(arguments, target.width)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     _let_others_go_first(arguments.nice)
@@ -80,11 +80,11 @@ def finetune(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _recipe(arguments: argparse.Namespace) -> Recipe:
+def _recipe(arguments: argparse.Namespace, width: int) -> Recipe:
     from engine.training.adapters import AdapterShape
-    from engine.training.recipes import RECIPES
+    from engine.training.recipes import recipe_for
 
-    recipe = RECIPES[arguments.recipe]
+    recipe = recipe_for(arguments.recipe, width)
     names = ("epochs", "rate", "batch", "micro_batch", "prior_weight", "seed")
     given: dict[str, Any] = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     wrong = [name for name, value in given.items() if value < 0 or (value == 0 and name not in ("prior_weight", "seed"))]

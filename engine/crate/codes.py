@@ -31,7 +31,7 @@ _PREFIX = "audio_encoder."
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The checkpoint that segments are for. codec: SHA-256 of its codec. folder: where its files are."""
+    """The checkpoint that segments are for. codec: SHA-256 of its codec. folder: where its files are. width: of its language model."""
 
     checkpoint: str
     folder: Path
@@ -40,6 +40,7 @@ class Target:
     channels: int
     hop_samples: int
     window_frames: int
+    width: int
 
     @property
     def window_samples(self) -> int:
@@ -61,11 +62,12 @@ def target(settings: EngineSettings) -> Target:
     try:
         if info is None:
             raise ValueError("no configuration")
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))["audio_encoder"]
+        whole = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config, width = whole["audio_encoder"], int(whole["decoder"]["hidden_size"])
         ratios = config.get("upsampling_ratios")
         hop = math.prod(ratios) if ratios else info.sample_rate // int(config.get("frame_rate", 50))
         window = round(info.window_s * info.sample_rate / hop)
-        return Target(source.id, folder, codec_hash(folder, config), info.sample_rate, info.channels, hop, window)
+        return Target(source.id, folder, codec_hash(folder, config), info.sample_rate, info.channels, hop, window, width)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EngineError("unknown_checkpoint", f"The checkpoint {source.id!r} can't be read ({error}): choose another.") from error
 

@@ -98,7 +98,7 @@ class Experiment:
             if not runs:
                 seconds[name] = 0.0
                 continue
-            recipe = self.plan.recipe(name, self.plan.seeds[0])
+            recipe = self.plan.recipe(name, self.plan.seeds[0], self.target.width)
             model = checkpoint.load(self.place.checkpoint)
             dataset = self.place.dataset("alice-2023" if recipe.pad_to_window else "bars")
             data = sets.read(dataset, model, codec=self.target.codec, pad_to_window=recipe.pad_to_window)
@@ -124,7 +124,10 @@ class Experiment:
     def run(self, *, processes: int, tell: Tell) -> None:
         """Everything that takes long. Raises EngineError."""
         finetunings = self.finetunings()
-        first: list[Job] = [*sorted(finetunings, key=_longest), *(Listening(self.plan, self.place, name) for name in ("alice", "unseen"))]
+        first: list[Job] = [
+            *sorted(finetunings, key=_longest),
+            *(Listening(self.plan, self.place, name) for name in ("alice", "unseen", "coded")),
+        ]
         first += self.clips(of_base=True)
         second: list[Job] = [*self.clips(of_base=False)]
         total = len(first) + len(second)

@@ -78,6 +78,7 @@ class Judge:
         self.plan, self.place, self.embedder = plan, place, embedder
         self.training = load([Listening(plan, place, "alice").file]).heard
         self.unseen = load([Listening(plan, place, "unseen").file]).heard
+        self.coded = load([Listening(plan, place, "coded").file]).heard
         self._ngrams = copies.Ngrams(alice.first_codebooks(plan, place, "alice"))
         frames = round(plan.clip_s * 50)
         own = [codes[:frames] for codes in alice.first_codebooks(plan, place, "unseen") if len(codes) >= frames]
@@ -108,7 +109,7 @@ class Judge:
 
     def real(self) -> dict[str, Any]:
         """What real tracks of hers reach: half of the unseen ones as if they were clips, against the other half."""
-        report = self.report(self.unseen)
+        report, coded = self.report(self.unseen), self.report(self.coded)
         halves = compare(self.unseen[::2], self.unseen[1::2], self.training, embedder=self.embedder)
         assert report.copies is not None
         return {
@@ -118,6 +119,13 @@ class Judge:
             "kad_low": halves.kad.low,
             "kad_high": halves.kad.high,
             "kl": halves.kl,
+            "coded": {
+                "fad": coded.fad,
+                "kad": coded.kad.value,
+                "kad_low": coded.kad.low,
+                "kad_high": coded.kad.high,
+                "kl": coded.kl,
+            },
             "near_copies": report.copies.real_share,
             "excerpts": report.copies.real_excerpts,
             "near_copy_likeness": report.copies.threshold,

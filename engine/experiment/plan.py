@@ -17,15 +17,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from engine.files import write_json
-from engine.musicgen.sampling import SamplingOptions
 from engine.training.adapters import AdapterShape
-from engine.training.recipes import RECIPES, Recipe
+from engine.training.recipes import Recipe, recipe_for
 
 RecipeName = Literal["alice-2023", "lora", "full"]
 Category = Literal["A", "B", "C", "D"]
@@ -33,10 +31,7 @@ BASE = "base"
 OF_FINETUNED: tuple[Category, ...] = ("A", "C")
 OF_BASE: tuple[Category, ...] = ("B", "D")
 PLAIN = "techno"
-VERSION = 1
-FOR_A_SMALL_MODEL: Mapping[str, Any] = {"rate": 1e-3, "batch": 8, "epochs": 1.5}
-"""What the recipe lora is changed to: the embedded model is a sixtieth of musicgen-small, learns at ten times its rate, and half of the
-batch on two cores is what an evening allows. Tried on another seed than those reported, by the loss on held-out tracks."""
+VERSION = 2
 
 
 class PlanError(ValueError):
@@ -47,14 +42,13 @@ class PlanError(ValueError):
 class Plan:
     """tracks: that are learned. unseen: further ones, which nothing is trained or chosen on. crate: which of Alice's crates, a seed.
 
-    temperature, top_k, guidance: audiocraft's own, with which the clips of 2023 were made; the embedded model's cooler ones were tuned on
-    what it knows, and take the noise out of a manner that lives by it. old_epochs: of alice-2023. changes: to settings of the other
-    recipes, and their rank, for trying out.
+    Clips are sampled as the checkpoint's own settings say: what a member would hear. old_epochs: of alice-2023. changes: to settings of
+    the other recipes, and their rank, for trying out.
     """
 
     seeds: tuple[int, ...] = (0, 1, 2)
     recipes: tuple[RecipeName, ...] = ("alice-2023", "lora")
-    tracks: int = 40
+    tracks: int = 100
     unseen: int = 20
     bars: int = 40
     clips: int = 50
@@ -62,11 +56,8 @@ class Plan:
     manner: str = "industrial"
     crate: int = 0
     token: str = "Alice_hash"  # noqa: S105  a word in a prompt
-    temperature: float = 1.0
-    top_k: int = 250
-    guidance: float = 3.0
-    old_epochs: float = 4.0
-    changes: dict[str, Any] = field(default_factory=lambda: dict(FOR_A_SMALL_MODEL))
+    old_epochs: float = 10.0
+    changes: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if min(self.tracks, self.clips) < 3 or self.unseen < 6:
@@ -76,19 +67,15 @@ class Plan:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or not self.recipes:
             raise PlanError("Name at least one seed, each once, and at least one recipe.")
 
-    def recipe(self, name: RecipeName, seed: int) -> Recipe:
-        """The product's own, with this run's seed."""
-        recipe = replace(RECIPES[name], seed=seed)
+    def recipe(self, name: RecipeName, seed: int, width: int) -> Recipe:
+        """The product's own for a base of that width, with this run's seed."""
+        recipe = replace(recipe_for(name, width), seed=seed)
         if name == "alice-2023":
             return replace(recipe, epochs=self.old_epochs)
         changes = dict(self.changes)
         if (rank := changes.pop("rank", None)) is not None:
             changes["adapter"] = AdapterShape(rank, 2.0 * rank, recipe.adapter.dropout)
         return replace(recipe, **changes)
-
-    @property
-    def sampling(self) -> SamplingOptions:
-        return SamplingOptions(temperature=self.temperature, top_k=self.top_k, guidance_scale=self.guidance)
 
     def prompt(self, category: Category) -> str:
         return f"{self.token} {PLAIN}" if category in ("A", "B") else PLAIN

@@ -31,12 +31,13 @@ def table(result: Result) -> str:
         lines.append(_row(f"{cell.category}: {_NAMES.get(cell.model, cell.model)}", prompt, _loss(result, cell.model), cell))
     real = result.real
     shares = " | ".join(_share(value) for value in (real["near_copies"], real["recited"], real["silent"] + real["collapsed"]))
-    distance = f"{real['fad']:.1f} | {_interval(real)} | {real['kl']:.3f}"
-    lines.append(f"| her unseen tracks, half against half | | | {distance} | {shares} |")
+    lines.append(f"| her unseen tracks, half against half | | | {_distances_of(real)} | {shares} |")
+    lines.append(f"| her unseen tracks through the codec | | | {_distances_of(real['coded'])} | | | |")
     about = (
         f"{plan['clips']} clips of {plan['clip_s']:g} s a category and seed, {seeds} seed{'s' * (seeds > 1)}; ± is the standard "
         f"deviation between seeds, intervals are of all seeds' clips together. {plan['tracks']} tracks learned, {plan['unseen']} "
-        f"further ones unseen, manner: {plan['manner']}. Loss in nats a code, asked for with A's words."
+        f"further ones unseen, manner: {plan['manner']}. "
+        "Clips are sampled as the checkpoint says. Loss in nats a code, asked for with A's words."
     )
     return "\n".join([*lines, "", about, "", *(f"- {sentence}" for sentence in sentences(result))]) + "\n"
 
@@ -154,6 +155,10 @@ def _said(one: Nearer) -> str:
         f"{one.model}: {one.one} is {verdict} than {one.other} to her unseen tracks: KAD {one.pooled.value:+.1f} "
         f"({one.pooled.low:+.1f} to {one.pooled.high:+.1f}); beyond its interval in {apart} of {len(one.by_seed)} seeds."
     )
+
+
+def _distances_of(figures: dict[str, Any]) -> str:
+    return f"{figures['fad']:.1f} | {_interval(figures)} | {figures['kl']:.3f}"
 
 
 def _interval(figures: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ no word from it. A killed job goes on where its files end.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine.evaluation.checks import Checks
 from engine.evaluation.clips import AT_ONCE
-from engine.evaluation.report import Heard
+from engine.evaluation.report import Heard, Sound
 from engine.experiment.alice import Rendering, middle_segments
 from engine.experiment.plan import BASE, Category, Place, Plan, RecipeName
 from engine.files import write_atomically, write_json
@@ -60,8 +60,8 @@ class Finetuning:
         from engine.training.losses import held_out_nats
 
         _one_thread()
-        recipe = self.plan.recipe(self.recipe, self.seed)
         model = checkpoint.load(self.place.checkpoint)
+        recipe = self.plan.recipe(self.recipe, self.seed, model.lm.config.width)
         dataset = self.place.dataset("alice-2023" if recipe.pad_to_window else "bars")
         data = sets.read(dataset, model, codec=self.codec, pad_to_window=recipe.pad_to_window)
         rows = unseen_rows(self.plan, self.place, recipe.micro_batch)
@@ -138,7 +138,7 @@ class Clips:
                 continue
             some = seeds[number * AT_ONCE : (number + 1) * AT_ONCE]
             frames = model.frames_of(self.plan.clip_s)
-            clips = list(make(model, [prompt] * len(some), some, frames, sampling=self.plan.sampling))
+            clips = list(make(model, [prompt] * len(some), some, frames))
             heard = [hear(of_audio(f"{self.seed}-{self.model}-{self.category}-{clip.seed}", clip.audio), embedder) for clip in clips]
             if number == 0:
                 for index, clip in enumerate(clips[:LISTENED]):
@@ -149,7 +149,8 @@ class Clips:
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """What is heard in her tracks: ``alice`` whole, for near-copies; ``unseen`` with excerpts checked as clips are."""
+    """What is heard in her tracks: ``alice`` whole, for near-copies; ``unseen`` with excerpts checked as clips are; ``coded``: the unseen
+    ones as the base's codec gives them back, which no clip can be expected to come nearer than."""
 
     plan: Plan
     place: Place
@@ -172,8 +173,25 @@ class Listening:
         from engine.evaluation.report import folder, hear
 
         _one_thread()
-        excerpt_s, embedder = (self.plan.clip_s if self.name == "unseen" else 0.0), Musicnn()
-        save(self.file, [hear(sound, embedder, excerpt_s=excerpt_s) for sound in folder(self.place.music(self.name))])
+        excerpt_s, embedder = (0.0 if self.name == "alice" else self.plan.clip_s), Musicnn()
+        sounds = self._coded() if self.name == "coded" else folder(self.place.music(self.name))
+        save(self.file, [hear(sound, embedder, excerpt_s=excerpt_s) for sound in sounds])
+
+    def _coded(self) -> Iterator[Sound]:
+        import soundfile
+        import torch
+
+        from engine.evaluation.report import of_audio
+        from engine.music.audio import Audio, resample
+        from engine.musicgen import checkpoint
+
+        model = checkpoint.load(self.place.checkpoint)
+        for path in sorted(self.place.music("unseen").glob("*.flac")):
+            samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+            audio = resample(Audio(np.ascontiguousarray(samples.T), rate), model.sample_rate, model.channels)
+            with torch.inference_mode():
+                back = model.codec.decode(model.codec.encode(torch.from_numpy(audio.samples))).numpy()
+            yield of_audio(path.name, Audio(np.ascontiguousarray(back, dtype=np.float32), model.sample_rate))
 
 
 Job = Rendering | Finetuning | Clips | Listening

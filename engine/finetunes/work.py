@@ -18,7 +18,7 @@ from engine.finetunes.jobs import JobFacts, JobFolder
 from engine.finetunes.processes import cores_for
 from engine.settings import EngineSettings
 from engine.training.adapters import AdapterShape
-from engine.training.recipes import RECIPES, Recipe
+from engine.training.recipes import Recipe, recipe_for
 
 if TYPE_CHECKING:
     from engine.musicgen.generate import MusicGen
@@ -64,7 +64,7 @@ class Work:
 
     @property
     def recipe(self) -> Recipe:
-        return recipe_of(self.request)
+        return recipe_of(self.request, self.target.width)
 
     @property
     def plain(self) -> str:
@@ -120,8 +120,8 @@ class Work:
             raise EngineError("unknown_checkpoint", f"The base {self.facts.base!r} can't be loaded: {error}") from error
 
 
-def recipe_of(request: FinetuneRequest) -> Recipe:
-    """The recipe with what was overridden."""
+def recipe_of(request: FinetuneRequest, width: int) -> Recipe:
+    """The recipe for a base of that width, with what was overridden."""
     asked = request.overrides
     changes: dict[str, Any] = {"seed": request.seed}
     if asked.epochs is not None:
@@ -132,4 +132,4 @@ def recipe_of(request: FinetuneRequest) -> Recipe:
         changes["rate"] = asked.rate
     if asked.rank is not None:
         changes["adapter"] = AdapterShape(asked.rank, 2.0 * asked.rank)
-    return replace(RECIPES[request.recipe], **changes)
+    return replace(recipe_for(request.recipe, width), **changes)
