@@ -7,7 +7,7 @@ import threading
 # numpy's and scipy's products here are small: more threads than one spend their time waiting, on cores that takes are decoding on.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from engine.cli import main  # noqa: E402  after what numpy reads when it is imported
+from engine.cli import main
 
 
 def end(code: int) -> None:

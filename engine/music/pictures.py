@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
+import scipy.sparse
 from matplotlib import font_manager
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.font_manager import FontProperties
@@ -117,15 +118,15 @@ def spectrogram(samples: NDArray[np.float32], sample_rate: int, columns: int, ro
 
 
 @functools.lru_cache(maxsize=8)
-def _pitch_bands(sample_rate: int, window: int, rows: int) -> NDArray[np.float32]:
-    """[bins, rows]: triangles over the bins, equally spaced in pitch, at least one bin wide; nothing above half the rate."""
+def _pitch_bands(sample_rate: int, window: int, rows: int) -> scipy.sparse.csc_array:
+    """[bins, rows], nearly all of it zeros: triangles over the bins, equally spaced in pitch, at least one bin wide; nothing above half the rate."""
     bins = np.fft.rfftfreq(window, 1.0 / sample_rate)[:, None]  # [bins, 1]
     centres = np.geomspace(_LOWEST_HZ, _HIGHEST_HZ, rows)[None, :]  # [1, rows]
     width = np.maximum(centres * ((_HIGHEST_HZ / _LOWEST_HZ) ** (1.0 / rows) - 1.0), bins[1, 0])
     weights = np.maximum(0.0, 1.0 - np.abs(bins - centres) / width)
     weights /= np.maximum(weights.sum(axis=0), 1e-9)
     weights[:, centres[0] > sample_rate / 2] = 0.0
-    return np.asarray(weights, dtype=np.float32)
+    return scipy.sparse.csc_array(weights.astype(np.float32))
 
 
 def seconds_marks(duration_s: float, most: int = 7) -> list[float]:
