@@ -119,7 +119,7 @@ def spectrogram(samples: NDArray[np.float32], sample_rate: int, columns: int, ro
 
 @functools.lru_cache(maxsize=8)
 def _pitch_bands(sample_rate: int, window: int, rows: int) -> scipy.sparse.csc_array:
-    """[bins, rows], nearly all of it zeros: triangles over the bins, equally spaced in pitch, at least one bin wide; nothing above half the rate."""
+    """[bins, rows], nearly all zeros: triangles over the bins at equal steps of pitch, at least a bin wide; nothing above half the rate."""
     bins = np.fft.rfftfreq(window, 1.0 / sample_rate)[:, None]  # [bins, 1]
     centres = np.geomspace(_LOWEST_HZ, _HIGHEST_HZ, rows)[None, :]  # [1, rows]
     width = np.maximum(centres * ((_HIGHEST_HZ / _LOWEST_HZ) ** (1.0 / rows) - 1.0), bins[1, 0])
