@@ -64,21 +64,21 @@ def sentences(result: Result) -> list[str]:
 
 
 def draw(result: Result) -> bytes:
-    """PNG, 1500 × 560 px: loss on unseen tracks over training, distance by category, near-copies."""
+    """PNG, 1500 × 560 px: loss on unseen tracks over training, distance by category, what is wrong with clips."""
     figure = Figure(figsize=(15, 5.6), dpi=100, facecolor=_BACKGROUND)
     FigureCanvasAgg(figure)
-    losses, distance, copied = (
+    losses, distance, faults = (
         figure.add_axes(place, facecolor=_PANEL)
         for place in ((0.05, 0.13, 0.34, 0.68), (0.45, 0.13, 0.29, 0.68), (0.80, 0.13, 0.185, 0.68))
     )
-    for axes in (losses, distance, copied):
+    for axes in (losses, distance, faults):
         axes.tick_params(colors=_FAINT, labelsize=12.5)
         axes.grid(color=_FAINT, alpha=0.13, axis="y")
         for spine in axes.spines.values():
             spine.set_color(_LINE)
     _losses(losses, result)
     _distances(distance, result)
-    _copies(copied, result)
+    _faults(faults, result)
     figure.text(0.012, 0.925, "The experiment of 2023 again, beside today's recipe", color=_INK, fontsize=21, fontweight="bold")
     out = io.BytesIO()
     figure.savefig(out, format="png", facecolor=_BACKGROUND)
@@ -114,16 +114,19 @@ def _distances(axes: Axes, result: Result) -> None:
     _title(axes, "Distance to her unseen tracks", "A, B: with the token   C, D: techno", "KAD, 95 % interval")
 
 
-def _copies(axes: Axes, result: Result) -> None:
-    for place, cell in enumerate(result.cells):
-        x = place + 0.5 * (place // 2)
-        axes.bar(x, 100 * cell.pooled["near_copies"], 0.72, color=_COLOURS.get(cell.model, _INK))
+def _faults(axes: Axes, result: Result) -> None:
+    """Recited clips in the model's colour, silent or stuck ones beside them in grey."""
     places = [place + 0.5 * (place // 2) for place in range(len(result.cells))]
-    axes.axhline(100 * result.real["near_copies"], color=_INK, linewidth=1.6, linestyle=(0, (4, 4)), label="her real tracks")
+    for x, cell in zip(places, result.cells, strict=True):
+        named = "silent or stuck" if x == places[0] else None
+        axes.bar(x - 0.2, 100 * (cell.pooled["recited"] or 0.0), 0.38, color=_COLOURS.get(cell.model, _INK))
+        axes.bar(x + 0.2, 100 * (cell.pooled["silent"] + cell.pooled["collapsed"]), 0.38, color=_INK, alpha=0.75, label=named)
+    axes.axhline(100 * (result.real["recited"] or 0.0), color=_INK, linewidth=1.6, linestyle=(0, (4, 4)), label="recited by real ones")
     axes.set_xticks(places, [cell.category for cell in result.cells], fontsize=15, color=_INK)
-    axes.set_ylim(0, max(6.0, 1.35 * axes.get_ylim()[1]))
-    axes.legend(facecolor=_PANEL, edgecolor=_LINE, labelcolor=_INK, fontsize=11.5, loc="upper left")
-    _title(axes, "Near-copies", "", "% of clips")
+    axes.set_ylim(0, 135)  # room for the legend
+    axes.set_yticks(range(0, 101, 20))
+    axes.legend(facecolor=_PANEL, edgecolor=_LINE, labelcolor=_INK, fontsize=10.5, loc="upper left")
+    _title(axes, "Recited, silent or stuck", "", "% of clips")
 
 
 def _title(axes: Axes, title: str, below: str, beside: str) -> None:
