@@ -78,6 +78,8 @@ class Job:
     decoder: Decoder | None = None
     finishing: bool = False
     generate_s: float = 0.0
+    coded_at: float = 0.0
+    """When its last code was made, on ``time.perf_counter``."""
     told_at: float = 0.0
     over: bool = False
 
@@ -344,7 +346,7 @@ class Batcher:
                 continue
             if job.decoder.done:
                 self._tell_progress(job)
-                job.finishing = True
+                job.finishing, job.coded_at = True, time.perf_counter()
                 _hand(self._sounding, self._finish, job)
             else:
                 if (work := job.decoder.decode_ahead()) is not None:
@@ -394,13 +396,12 @@ class Batcher:
         if job.over:
             return
         assert job.decoder is not None and job.model is not None
-        began = time.perf_counter()
         try:
             samples = job.decoder.audio().detach().float().cpu().numpy()  # [C, N]
         except Exception as error:
             self._break(job, error)
             return
-        spent_s = job.generate_s + time.perf_counter() - began
+        spent_s = job.generate_s + time.perf_counter() - job.coded_at  # sound that was still being decoded is waited for
         with self._changed:
             self._end(job, Sound(samples, job.model.sample_rate, job.decoder.of_frames, spent_s, job.model.sha256))
             self._changed.notify_all()

@@ -57,18 +57,20 @@ def normalise_and_measure(audio: Audio, lufs: float = TARGET_LUFS, peak_dbfs: fl
     """As ``normalise``, and ``measure`` of the result, most of which is known by then."""
     now_lufs, peaks = _lufs(audio), true_peaks(audio)
     if now_lufs is None:
-        return _measured(_limit(audio, peak_dbfs, peaks))
+        limited = _limit(audio, peak_dbfs, _lower(audio, peak_dbfs, peaks), peaks)
+        return limited.audio, Loudness(_lufs(limited.audio), limited.peak_dbfs)
     peak_now_dbfs = to_dbfs(float(np.max(peaks)))
     most_db = min(_MAX_GAIN_DB, peak_dbfs + _MAX_LIMITING_DB - peak_now_dbfs)
     gain_db = min(lufs - now_lufs, most_db)
-    result = _limit(_amplify(audio, gain_db), peak_dbfs, peaks * _factor(gain_db))
-    for _ in range(_MAKE_UP_ROUNDS):  # limiting takes a little loudness away: make up for it, within the same bounds
-        reached = _lufs(result.audio)
-        if reached is None or lufs - reached < 0.05 or gain_db >= most_db:
-            return result.audio, Loudness(reached, result.peak_dbfs)
+    for round_ in range(_MAKE_UP_ROUNDS + 1):  # limiting takes a little loudness away: make up for it, within the same bounds
+        loud = _amplify(audio, gain_db)
+        lowered = _lower(loud, peak_dbfs, peaks * _factor(gain_db))
+        reached = _lufs(lowered)
+        if reached is None or lufs - reached < 0.05 or gain_db >= most_db or round_ == _MAKE_UP_ROUNDS:
+            break
         gain_db = min(gain_db + lufs - reached, most_db)
-        result = _limit(_amplify(audio, gain_db), peak_dbfs, peaks * _factor(gain_db))
-    return _measured(result)
+    limited = _limit(loud, peak_dbfs, lowered, peaks * _factor(gain_db))
+    return limited.audio, Loudness(None if reached is None else reached + limited.changed_db, limited.peak_dbfs)
 
 
 def true_peaks(audio: Audio) -> NDArray[np.float32]:
@@ -109,38 +111,38 @@ def _factor(gain_db: float) -> np.float32:
     return np.float32(10.0 ** (gain_db / 20.0))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Limited:
-    """peak_dbfs: its true peak, known without measuring it again."""
-
-    audio: Audio
-    peak_dbfs: float
-
-
-def _measured(limited: _Limited) -> tuple[Audio, Loudness]:
-    return limited.audio, Loudness(_lufs(limited.audio), limited.peak_dbfs)
-
-
-def _limit(audio: Audio, peak_dbfs: float, peaks: NDArray[np.float32]) -> _Limited:
-    """Lowers what is around each of ``peaks`` (its true peaks) above the limit.
+def _lower(audio: Audio, peak_dbfs: float, peaks: NDArray[np.float32]) -> Audio:
+    """Lowers what is around each of ``peaks`` (its true peaks) above the limit, to a few hundredths of a dB; itself where none is.
 
     The gain that each sample needs is spread to a window around it (minimum) and smoothed by a Hann window of the same width, so the
     smoothed gain at a peak is still at most what it needs: peaks are met without a corner in the gain curve.
     """
     limit = 10.0 ** (peak_dbfs / 20.0)
-    samples = audio.samples
-    for _ in range(2):  # the first pass leaves a few hundredths of a dB, since a changing gain moves the peaks between samples
-        if np.max(peaks, initial=0.0) <= limit:
-            break
-        needed = np.minimum(1.0, limit / np.maximum(peaks, 1e-9))  # [N]
-        half = max(1, round(_LOOKAHEAD_SECONDS * audio.sample_rate))
-        held = minimum_filter1d(needed, size=2 * half + 1, mode="nearest")
-        window = np.hanning(2 * half + 3)[1:-1]
-        gain = fftconvolve(np.pad(held, half, mode="edge"), window / window.sum(), mode="valid")  # [N]
-        samples = (samples * gain).astype(np.float32)
-        peaks = true_peaks(Audio(samples, audio.sample_rate))
-    rest = float(np.max(peaks, initial=0.0))
-    if rest > limit:
-        factor = np.float32(limit / rest * (1.0 - 1e-6))
-        samples, rest = (samples * factor).astype(np.float32), rest * float(factor)
-    return _Limited(Audio(samples, audio.sample_rate), to_dbfs(rest))
+    if np.max(peaks, initial=0.0) <= limit:
+        return audio
+    needed = np.minimum(1.0, limit / np.maximum(peaks, 1e-9))  # [N]
+    half = max(1, round(_LOOKAHEAD_SECONDS * audio.sample_rate))
+    held = minimum_filter1d(needed, size=2 * half + 1, mode="nearest")
+    window = np.hanning(2 * half + 3)[1:-1]
+    gain = fftconvolve(np.pad(held, half, mode="edge"), window / window.sum(), mode="valid")  # [N]
+    return Audio((audio.samples * gain).astype(np.float32), audio.sample_rate)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Limited:
+    """peak_dbfs: its true peak. changed_db: by how much the whole was made quieter for the last hundredths, at most 0."""
+
+    audio: Audio
+    peak_dbfs: float
+    changed_db: float = 0.0
+
+
+def _limit(audio: Audio, peak_dbfs: float, lowered: Audio, peaks: NDArray[np.float32]) -> _Limited:
+    """What ``_lower`` made of ``audio``, its peaks now truly within the limit: a gain that changes moves them a little between samples."""
+    limit = 10.0 ** (peak_dbfs / 20.0)
+    rest = float(np.max(peaks if lowered is audio else true_peaks(lowered), initial=0.0))
+    if rest <= limit:
+        return _Limited(lowered, to_dbfs(rest))
+    factor = np.float32(limit / rest * (1.0 - 1e-6))
+    quieter = Audio((lowered.samples * factor).astype(np.float32), audio.sample_rate)
+    return _Limited(quieter, to_dbfs(rest * float(factor)), 20.0 * math.log10(float(factor)))
