@@ -1,6 +1,6 @@
 """How loud, and making it so: ``measure``, ``normalise``, both at once. Pure numpy, scipy and pyloudnorm.
 
-    measure ─▶ gain to the target ─▶ peaks above the limit? ─▶ smooth gain curve around each (never a clipped sample) ─▶ louder by what that took
+    measure ─▶ gain to the target ─▶ peaks above the limit? ─▶ smooth gain curve around each (never a clipped sample) ─▶ made up for
 
 Loudness is ITU-R BS.1770-4's (LUFS, gated). Peaks are true peaks: of the waveform between the samples too, found at four times
 the rate, since that is what a player's converter and an MP3 encoder see.
