@@ -114,8 +114,10 @@ class Workers:
                     log.error("a listening process broke: %s", type(error).__name__)
                     slow = isinstance(error, TimeoutError)
                     words = "It took too long to listen to the track: it may be damaged. Export it anew." if slow else _BROKEN
-                    _fail(job, EngineError("bad_audio" if slow else "internal", words))
-                    await _end(process)
+                    try:
+                        await _end(process)  # before anybody is told: who asks again gets another
+                    finally:
+                        _fail(job, EngineError("bad_audio" if slow else "internal", words))
                     process = None
         finally:
             await _end(process)
