@@ -95,11 +95,7 @@ class Judge:
         recited = copies.beyond_real(shares, self._real) if self._real else None
         return {
             "clips": report.candidate.files,
-            "fad": report.fad,
-            "kad": report.kad.value,
-            "kad_low": report.kad.low,
-            "kad_high": report.kad.high,
-            "kl": report.kl,
+            **_distances(report),
             "near_copies": report.copies.share,
             "recited": recited.share if recited else None,
             "ngram_share": float(np.mean(shares)),
@@ -114,18 +110,8 @@ class Judge:
         assert report.copies is not None
         return {
             "tracks": len(self.unseen),
-            "fad": halves.fad,
-            "kad": halves.kad.value,
-            "kad_low": halves.kad.low,
-            "kad_high": halves.kad.high,
-            "kl": halves.kl,
-            "coded": {
-                "fad": coded.fad,
-                "kad": coded.kad.value,
-                "kad_low": coded.kad.low,
-                "kad_high": coded.kad.high,
-                "kl": coded.kl,
-            },
+            **_distances(halves),
+            "coded": _distances(coded),
             "near_copies": report.copies.real_share,
             "excerpts": report.copies.real_excerpts,
             "near_copy_likeness": report.copies.threshold,
@@ -139,6 +125,10 @@ class Judge:
         reference, clips = distances.stack([heard.embeddings for heard in self.unseen])
         (a, clips_a), (b, clips_b) = (distances.stack([heard.embeddings for heard in part]) for part in (one, other))
         return distances.kad_difference(reference, a, b, reference_clips=clips, one_clips=clips_a, other_clips=clips_b)
+
+
+def _distances(report: Report) -> dict[str, Any]:
+    return {"fad": report.fad, "kad": report.kad.value, "kad_low": report.kad.low, "kad_high": report.kad.high, "kl": report.kl}
 
 
 def judge_all(plan: Plan, place: Place, embedder: Embedder) -> Result:

@@ -5,7 +5,7 @@
     OUT/plan.json                         what was asked for; the same folder goes on only with the same
         music/{alice,unseen}/*.flac       her tracks
         datasets/{bars,alice-2023,unseen} of `crate prepare`
-        heard/{alice,unseen}.npz          what musicnn hears in them
+        heard/{alice,unseen,coded}.npz    what musicnn hears in them; coded: in the unseen ones through the codec
         seed-0/base/{B,D}/00.npz …        eight clips each: codes, embeddings, tags, checks
         seed-0/lora/run/                  as `finetune` leaves it; adapter/, checkpoint/
                     curve.jsonl           loss on unseen tracks by step; nothing is decided by it

@@ -7,7 +7,7 @@
     │ 0 s      5 s      10 s      15 s         │
     └──────────────────────────────────────────┘
 
-Painted by numpy and Pillow: matplotlib took four times as long, of a processor that takes are decoding on. Threads may draw at once.
+Painted by numpy and Pillow: matplotlib took more than twice as long, of a processor that takes are decoding on. Threads may draw at once.
 """
 
 from __future__ import annotations

@@ -305,7 +305,7 @@ class NativeModel:
         if missing := -N % _TILE:
             weight = torch.cat([weight, weight.new_zeros(missing, K)])
         if self.precision == "int8":
-            weight = weight.view(torch.int32)  # four neighbours are moved as one number: a seventh of the time
+            weight = weight.view(torch.int32)  # four neighbours are moved as one number
         tiles = weight.view(-1, _TILE, weight.shape[1]).transpose(1, 2)  # (N / 64, K or K / 4, 64)
         return _Linear(self._arena.keep(tiles), scales, sums, N, K)
 
