@@ -22,6 +22,7 @@ from engine.pocket.listening import listen
 from engine.pocket.lm import PocketLM, PocketSizes
 from engine.pocket.lm_codes import Batch, Crate, encode_more, frozen_codec, open_crate, read_more
 from engine.pocket.log import FigureLog
+from engine.pocket.muon import TeamMuon
 from engine.pocket.quantiser import usage
 from engine.training.states import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 from engine.training.team import Team
@@ -86,7 +87,7 @@ class LMRun:
         self.matrices = self.model.hidden_matrices()
         hidden = {id(p) for p in self.matrices}
         self.others = [p for p in self.model.parameters() if id(p) not in hidden]
-        self.muon = torch.optim.Muon(self.matrices, settings.matrix_rate, weight_decay=0.01, momentum=0.95, ns_steps=4)
+        self.muon = TeamMuon(team, self.matrices, weight_decay=0.01, momentum=0.95, ns_steps=4)
         self.adam = torch.optim.AdamW(self.others, settings.rate, betas=(0.9, 0.97), weight_decay=0.0)
         weights = torch.tensor(CODEBOOK_WEIGHTS[: self.sizes.num_codebooks])
         self.weights = weights / weights.sum()
@@ -107,7 +108,7 @@ class LMRun:
         tensors, facts = saved
         self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
         self.averaged.load_state_dict({k[9:]: v for k, v in tensors.items() if k.startswith("averaged.")})
-        restore_optimizer(self.muon, tensors, "muon")
+        self.muon.restore(tensors)
         restore_optimizer(self.adam, tensors, "adam")
         self.step = facts["step"]
         if self.team.leads:
@@ -115,10 +116,13 @@ class LMRun:
         return float(facts["seconds"])
 
     def save(self) -> None:
-        """Everything that `_resume` reads, in one atomic file."""
+        """Everything that `_resume` reads, in one atomic file, which the leader writes; all have to call this."""
+        muon = self.muon.tensors()
+        if not self.team.leads:
+            return
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
-        tensors |= optimizer_tensors(self.muon, "muon") | optimizer_tensors(self.adam, "adam")
+        tensors |= muon | optimizer_tensors(self.adam, "adam")
         facts = {"step": self.step, "seconds": time.monotonic() - self.begun, "sizes": self.sizes.as_dict()}
         save_checkpoint(self.path, tensors, facts | {"settings": asdict(self.settings)})
 
@@ -143,16 +147,15 @@ class LMRun:
         settings = self.settings
         self._gather()
         factor = schedule(self.step, settings.steps, warmup=150, tail=settings.tail)
-        for optimizer, rate in ((self.muon, settings.matrix_rate), (self.adam, settings.rate)):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * factor
+        for group in self.adam.param_groups:
+            group["lr"] = settings.rate * factor
         with torch.autocast("cpu", torch.bfloat16):
             losses, beat = cross_entropy(self.model, self._batch())
         self.model.zero_grad(set_to_none=True)
         ((losses * self.weights).sum() + settings.beat_weight * beat).backward()
         self.team.average_gradients([*self.others, *self.matrices])
         nn.utils.clip_grad_norm_(self.others, 1.0)
-        self.muon.step()
+        self.muon.step(settings.matrix_rate * factor)
         self.adam.step()
         self.step += 1
         self.recent.append(torch.cat([losses.detach(), beat.detach()[None]]))
@@ -180,7 +183,7 @@ def train(team: Team, out: Path, settings: LMTraining, sizes: PocketSizes | None
         factor = run.advance()
         if team.leads and run.step % settings.log_every == 0:
             run.report(factor)
-        if team.leads and (run.step % settings.save_every == 0 or run.step == settings.steps):
+        if run.step % settings.save_every == 0 or run.step == settings.steps:
             run.save()
 
 

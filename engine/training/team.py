@@ -50,11 +50,11 @@ class Team:
         if self.size > 1:
             dist.barrier()
 
-    def follow(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces each tensor by the leader's."""
+    def follow(self, tensors: Sequence[Tensor], rank: int = 0) -> None:
+        """Replaces each tensor by the leader's, or by that of the process `rank`."""
         if self.size > 1:
             for t in tensors:
-                dist.broadcast(t, 0)
+                dist.broadcast(t, rank)
 
 
 @contextmanager

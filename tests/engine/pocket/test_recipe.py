@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from engine import files
 from engine.musicgen.checkpoint import load
@@ -207,3 +208,23 @@ def _alone(team: Team, path: Path) -> None:
     team.follow([value])
     assert value.item() == 2.0
     path.write_text(f"{team.rank} of {team.size}")
+
+
+def test_a_team_shares_muons_work_and_comes_to_the_same(tmp_path: Path) -> None:
+    """Two processes and one: the same matrices after two steps, and a state that either takes up from the other."""
+
+    def run(*arguments: object) -> None:
+        subprocess.run([sys.executable, Path(__file__).with_name("muon_steps.py"), *map(str, arguments)], check=True)
+
+    run(1, tmp_path / "one")
+    run(2, tmp_path / "two")
+    run(2, tmp_path / "resumed", tmp_path / "one_0")
+    one, two, resumed = (load_file(tmp_path / f"{name}_0") for name in ("one", "two", "resumed"))
+    assert one.keys() == two.keys() and len(one) == 6
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    other = load_file(tmp_path / "two_1")
+    assert all(torch.equal(two[name], other[name]) for name in two)
+    assert not any(torch.equal(resumed[name], one[name]) for name in one)
+    run(1, tmp_path / "again", tmp_path / "two_0")
+    again = load_file(tmp_path / "again_0")
+    assert all(torch.equal(resumed[name], again[name]) for name in again)
