@@ -202,18 +202,25 @@ def finish(
     model_sha256: of the weights, or of the adapter. began: ``time.monotonic()`` when the take arrived. spent: is told what took how long.
     Raises EngineError 'bad_request' where the delivery can't be made small enough.
     """
-    from engine.music.encode import DoesNotFit, Encoded, encode
+    from engine.music.encode import DoesNotFit, Encoded, encode, encoder_ahead
     from engine.music.pictures import cover, draw
 
     request, checkpoint, spent = prepared.request, prepared.checkpoint, spent or Spent()
-    with ThreadPoolExecutor(2, "engine-beside") as beside:
+    wanted = request.delivery
+    heard_s = 0.0 if prepared.prompt_audio is None else prepared.prompt_audio.duration_s
+    with (
+        encoder_ahead(
+            wanted.format,
+            sample_rate=sample_rate,
+            channels=samples.shape[0],
+            duration_s=prepared.length_s + heard_s,
+            max_bytes=wanted.max_bytes,
+        ) as ahead,
+        ThreadPoolExecutor(2, "engine-beside") as beside,
+    ):
         made = _clip(prepared, samples, sample_rate, beside, spent)
         audio = made.audio
-        title = (
-            request.delivery.title
-            or request.prompt.strip()
-            or {"continuation": "Continuation", "unconditional": "Surprise"}.get(request.kind)
-        )
+        title = wanted.title or request.prompt.strip() or {"continuation": "Continuation", "unconditional": "Surprise"}.get(request.kind)
 
         def tag() -> Tags:
             with spent.on("cover"):
@@ -223,13 +230,13 @@ def finish(
 
         def deliver() -> Encoded:
             with spent.on("delivery"):
-                return encode(audio, request.delivery.format, max_bytes=request.delivery.max_bytes, tags=tagging.result)
+                return encode(audio, wanted.format, max_bytes=wanted.max_bytes, tags=tagging.result, ahead=ahead)
 
         delivering = beside.submit(deliver)  # mostly waiting for ffmpeg
         with spent.on("picture"):
             picture = draw(audio, seam_s=made.seam_s, title=title or "")
         with spent.on("flac"):
-            flac = None if request.delivery.format == "flac" else encode(audio, "flac", tags=tagging.result)
+            flac = None if wanted.format == "flac" else encode(audio, "flac", tags=tagging.result)
         try:
             delivery = delivering.result()
         except DoesNotFit as error:

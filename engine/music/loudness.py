@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyloudnorm
 from numpy.typing import NDArray
-from scipy.ndimage import minimum_filter1d
-from scipy.signal import fftconvolve, resample_poly
+from scipy.ndimage import minimum_filter1d, uniform_filter1d
+from scipy.signal import resample_poly
 
 from engine.music.audio import Audio, to_dbfs
 
@@ -27,6 +27,7 @@ _OVERSAMPLING = 4  # BS.1770 annex 2
 _MAX_GAIN_DB = 40.0  # a nearly silent clip is not blown up into noise
 _MAX_LIMITING_DB = 6.0  # more would be heard as pumping; the loudness target is given up first
 _LOOKAHEAD_SECONDS = 0.008
+_SMOOTHINGS = 3
 _MAKE_UP_ROUNDS = 3
 
 
@@ -114,17 +115,17 @@ def _factor(gain_db: float) -> np.float32:
 def _lower(audio: Audio, peak_dbfs: float, peaks: NDArray[np.float32]) -> Audio:
     """Lowers what is around each of ``peaks`` (its true peaks) above the limit, to a few hundredths of a dB; itself where none is.
 
-    The gain that each sample needs is spread to a window around it (minimum) and smoothed by a Hann window of the same width, so the
-    smoothed gain at a peak is still at most what it needs: peaks are met without a corner in the gain curve.
+    The gain that each sample needs is spread to a window around it (minimum) and smoothed by three running means that are together no
+    wider, so the smoothed gain at a peak is still at most what it needs: peaks are met without a corner in the gain curve.
     """
     limit = 10.0 ** (peak_dbfs / 20.0)
     if np.max(peaks, initial=0.0) <= limit:
         return audio
-    needed = np.minimum(1.0, limit / np.maximum(peaks, 1e-9))  # [N]
-    half = max(1, round(_LOOKAHEAD_SECONDS * audio.sample_rate))
-    held = minimum_filter1d(needed, size=2 * half + 1, mode="nearest")
-    window = np.hanning(2 * half + 3)[1:-1]
-    gain = fftconvolve(np.pad(held, half, mode="edge"), window / window.sum(), mode="valid")  # [N]
+    half = max(_SMOOTHINGS, round(_LOOKAHEAD_SECONDS * audio.sample_rate))
+    gain = limit / np.maximum(peaks.astype(np.float64), limit)  # [N]: in double precision, whose running sums do not drift
+    gain = minimum_filter1d(gain, size=2 * half + 1, mode="nearest")
+    for _ in range(_SMOOTHINGS):
+        gain = uniform_filter1d(gain, size=2 * (half // _SMOOTHINGS) + 1, mode="nearest")
     return Audio((audio.samples * gain).astype(np.float32), audio.sample_rate)
 
 

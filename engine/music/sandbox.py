@@ -2,7 +2,7 @@
 
 Here: files, processes, clocks. Not here: what the bytes mean (``audio``).
 
-    bytes ─▶ private file ─▶ [ python -I -S _limited.py ─exec─▶ ffmpeg -nostdin -protocol_whitelist file,pipe … ] ─▶ pipe ─▶ sink
+    bytes ─▶ private file ─▶ [ sh: ulimit … ─exec─▶ ffmpeg -nostdin -protocol_whitelist file,pipe … ] ─▶ pipe ─▶ sink
                               own session and process group, CPU, memory, open files and file size limited,
                               killed as a group when the clock or the output runs over
 
@@ -18,7 +18,6 @@ import selectors
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -50,6 +49,16 @@ PROBE_OPTIONS = [*DECODE_OPTIONS[:-1], f"{DECODERS},{PICTURE_DECODERS}"]
 
 INSTALL = "Install ffmpeg: `apt install ffmpeg` on Debian and Ubuntu, `brew install ffmpeg` on macOS, `dnf install ffmpeg` on Fedora."
 
+_LAUNCH = """
+trap "" XFSZ  # a write past the limit fails and says so, instead of ending the program
+for limit in "-t $1" "-v $2" "-f 0" "-n 64" "-c 0"; do ulimit $limit 2>/dev/null || :; done
+shift 2
+exec "$@"
+"""
+"""A shell takes limits on itself (CPU seconds, KiB of address space, no byte to any file, open files, no core), then becomes ffmpeg.
+
+In a process of its own since ``preexec_fn`` is unsafe in a program with threads. macOS knows no limit on address space.
+"""
 _CHUNK_BYTES = 1 << 18
 _STDERR_BYTES = 1 << 16
 
@@ -106,9 +115,9 @@ def run(tool: str, arguments: list[str], sink: Callable[[bytes], None], limits: 
 
     Nothing of it outlives the call, whatever is raised. Raises AudioToolsMissing.
     """
-    launcher = Path(__file__).with_name("_limited.py")
-    command = [sys.executable, "-I", "-S", str(launcher), str(limits.cpu_s), str(limits.memory_bytes), find_tool(tool), *arguments]
-    process = subprocess.Popen(  # noqa: S603  a list, no shell; only the path to the private file varies
+    numbers = (str(limits.cpu_s), str(limits.memory_bytes >> 10))
+    command = ["/bin/sh", "-c", _LAUNCH, "sh", *numbers, find_tool(tool), *arguments]
+    process = subprocess.Popen(  # noqa: S603  the shell's script is fixed; only its arguments vary, and of those the path to the private file
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

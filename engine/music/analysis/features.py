@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,11 +48,17 @@ def extract(audio: Audio) -> Features:
     rate = audio.sample_rate
     hop = max(1, round(_HOP_S * rate))
     window = 1 << round(np.log2(_WINDOW_S * rate))
-    bands = [_power(frames, window) @ _band_weights(rate, window) for frames in _windows(audio, hop, window, _PIECE)]
     long_hop, long_window = max(1, round(PITCH_STEP_S * rate)), round(_LONG_WINDOW_S * rate)
     size = scipy.fft.next_fast_len(long_window, real=True)
-    weights = _pitch_weights(rate, size)
-    pitch = [_power(frames, size)[:, : weights.shape[0]] @ weights for frames in _windows(audio, long_hop, long_window, _LONG_PIECE)]
+    with ThreadPoolExecutor(1, "engine-pitch") as beside:  # numpy leaves the interpreter to the other while it computes
+
+        def hear_pitch() -> list[NDArray[np.float32]]:
+            weights = _pitch_weights(rate, size)
+            return [_power(frames, size)[:, : weights.shape[0]] @ weights for frames in _windows(audio, long_hop, long_window, _LONG_PIECE)]
+
+        hearing = beside.submit(hear_pitch)
+        bands = [_power(frames, window) @ _band_weights(rate, window) for frames in _windows(audio, hop, window, _PIECE)]
+        pitch = hearing.result()
     return Features(
         bands=np.concatenate(bands) if bands else np.zeros((0, BANDS), dtype=np.float32),
         frame_rate=rate / hop,
