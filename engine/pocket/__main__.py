@@ -28,11 +28,11 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--more-tracks",
         type=int,
-        default=40_000,
-        help="lm: short tracks of which only the codes are kept, made while it trains (default 40000)",
+        default=8_000,
+        help="lm: short tracks of which only the codes are kept, made while it trains (default 8000)",
     )
-    train.add_argument("--steps", type=int, help="lm: how far to train in all; the rate falls over the last 30 %%")
-    train.add_argument("--decoder-steps", type=int, help="decoder: the same for the codec's decoder")
+    train.add_argument("--steps", type=int, help="lm: how far to train in all (default 5000); the rate falls over the last 30 %%")
+    train.add_argument("--decoder-steps", type=int, help="decoder: the same for the codec's decoder (default 10000)")
     train.add_argument("--joint-steps", type=int, help="codec: after how many steps its codes are frozen, and the lm may begin")
     train.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="codec, lm: processes of one thread each")
     train.add_argument("--seed", type=int, default=0)

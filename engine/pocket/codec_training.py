@@ -36,7 +36,7 @@ FRAME = 640
 class CodecTraining:
     """Settings of both stages. A run may be stopped and gone on with at other `steps`: the rate decays over the last 30 %."""
 
-    steps: int = 30_000
+    steps: int = 10_000
     joint_steps: int = 4_500
     settle_steps: int = 500
     batch: int = 10

@@ -23,6 +23,7 @@ from engine.pocket.data import HELD_OUT_FIRST_SEED
 from engine.pocket.excerpts import Excerpt
 from engine.pocket.judges import Ears, Heard, MannerClassifier, distance
 from engine.pocket.lm_codes import read_codes
+from engine.pocket.losses import RESOLUTIONS, SpectralLoss
 from engine.pocket.rhythm import SAMPLE_RATE, Beat, Sound, beat, beat_phase_s
 from engine.pocket.sheets import write_sheet
 from engine.pocket.synth import MANNERS, TRAINING_MANNERS
@@ -30,6 +31,8 @@ from engine.pocket.synth import MANNERS, TRAINING_MANNERS
 BROKEN = "breakbeat"  # the manner whose kick isn't on every beat
 CONTINUED = "continuations of held-out tracks"
 HELD_OUT, CODED = "held-out tracks", "held-out tracks through the codec"
+OTHERS, OTHERS_CODED = "other people's music", "other people's music through the codec"
+SHUFFLED = "shuffled codes"
 Figures = dict[str, Any]
 
 
@@ -115,6 +118,12 @@ class Evaluation:
         self.figures[name] = figures
         return heard
 
+    def measure_coded(self, name: str, sounds: Sequence[Sound], prompts: Sequence[Prompt], *, shuffled: bool = False) -> None:
+        """`measure` of what the codec makes of sounds, and how far that is from them."""
+        coded = beside.through_codec(self.model, sounds, shuffled=shuffled)
+        self.measure(name, coded, prompts)
+        self.figures[name]["spectral_loss"] = spectral_loss(sounds, coded)
+
     def generate(self, prompts: Sequence[Prompt], seed: int, model: MusicGen | None = None) -> tuple[Tensor, list[Sound]]:
         """Codes [B, K, T] and sounds."""
         model = model or self.model
@@ -164,6 +173,13 @@ class Evaluation:
         return False
 
 
+def spectral_loss(sounds: Sequence[Sound], coded: Sequence[Sound]) -> float:
+    """Mean over pairs of the distance that the codec's decoder was trained with."""
+    loss, resolutions = SpectralLoss(), list(range(len(RESOLUTIONS)))
+    pairs = [(torch.from_numpy(x.copy())[None], torch.from_numpy(y[: len(x)].copy())[None]) for x, y in zip(sounds, coded, strict=True)]
+    return float(np.mean([float(loss(x, y, resolutions)) for x, y in pairs]))
+
+
 def seam_s(x: Sound, begins: int, track: Excerpt) -> float:
     """How far the beat of `x` from sample `begins` on is from where the part before leads to expect it, in seconds."""
     bpm = track.bpm / 4 if track.manner == BROKEN else track.bpm  # a broken kick comes back only after a bar
@@ -194,13 +210,15 @@ def evaluate(
     real = [e.sound for e in run.tracks]
     known = [Prompt(None, e.bpm, e.manner) for e in run.tracks]
     run.measure(HELD_OUT, real, known)
-    run.measure(CODED, beside.through_codec(model, real), known)
+    run.measure_coded(CODED, real, known)
     music = beside.other_music(seconds)
     if music:
-        run.measure("other people's music", [x for _, x in music], [Prompt(None, bpm) for bpm, _ in music])
+        others, tempi = [x for _, x in music], [Prompt(None, bpm) for bpm, _ in music]
+        run.measure(OTHERS, others, tempi)
+        run.measure_coded(OTHERS_CODED, others, tempi)
     nothing = [Prompt(None)] * clips
     run.measure("untrained language model", run.generate(nothing, 99, beside.untrained(model))[1], nothing)
-    run.measure("shuffled codes", beside.through_codec(model, real, shuffled=True), nothing[: len(real)])
+    run.measure_coded(SHUFFLED, real, nothing[: len(real)], shuffled=True)
     run.measure("white noise", beside.noise(clips, seconds), nothing)
     return run.figures
 
@@ -239,6 +257,8 @@ def table(figures: dict[str, Figures]) -> str:
         f" against {n['training_tracks']} tracks;"
         f" longest stretch, median: {n['longest_s']:.2f} s and {n['held_out_longest_s']:.2f} s"
     )
+    coded = [f"{name}: {figures[name]['spectral_loss']:.2f}" for name in (CODED, OTHERS_CODED, SHUFFLED) if name in figures]
+    lines.append(f"the codec's spectral loss, {'; '.join(coded)}")
     return "\n".join(lines)
 
 

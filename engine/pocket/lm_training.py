@@ -34,7 +34,7 @@ CODEBOOK_WEIGHTS = (0.4, 0.2, 0.2, 0.2)  # the first carries kick and bass: with
 class LMTraining:
     """Settings of the stage. `tokens` frames a step, cut into segments of one of `segments` frames (drawn with `shares`)."""
 
-    steps: int = 40_000
+    steps: int = 5_000
     tokens: int = 3072
     segments: tuple[int, ...] = (48, 128, 256, 512)
     shares: tuple[float, ...] = (0.4, 0.15, 0.25, 0.2)
@@ -46,7 +46,7 @@ class LMTraining:
     first_tracks: int = 0  # further tracks (lm_codes.py) before the first step …
     new_tracks: int = 500  # … and how many come in …
     new_every: int = 250  # … after so many steps, so that hardly any is known by heart …
-    more_tracks: int = 40_000  # … until there are so many
+    more_tracks: int = 8_000  # … until there are so many
     more_bars: int = 8
     seed: int = 0
     save_every: int = 50

@@ -12,8 +12,8 @@ from engine.musicgen.checkpoint import load
 from engine.musicgen.generate import MusicGen
 from engine.musicgen.sampling import SamplingOptions
 from engine.pocket.clips import clips
-from engine.pocket.evaluate import Prompt, beats_of, conditions, seam_s
-from engine.pocket.excerpts import excerpts
+from engine.pocket.evaluate import Prompt, beats_of, conditions, seam_s, spectral_loss
+from engine.pocket.excerpts import excerpts, through_codec
 from engine.pocket.package import WEIGHTS
 from engine.pocket.rhythm import SAMPLE_RATE, beat
 from engine.pocket.sheets import spectrogram, write_sheet
@@ -104,6 +104,13 @@ def test_the_judges_tell_manners_apart_and_noise_from_tracks(tmp_path: Path) -> 
     noise = ears.hear([0.1 * np.random.default_rng(i).standard_normal(3 * SAMPLE_RATE + 9).astype(np.float32) for i in range(4)])
     assert new.techno_share >= 3 / 4  # noise is 'techno' to the tagger as well: a tag alone proves nothing
     assert distance(new, more).fad < distance(new, noise).fad
+
+
+def test_the_codec_is_nearer_to_a_track_than_its_codes_in_disorder(model: MusicGen, tmp_path: Path) -> None:
+    sounds = [e.sound for e in excerpts(tmp_path, "held_out", ["minimal", "acid"], [1_000_000], seconds=3.0)]
+    coded, shuffled = (through_codec(model, sounds, shuffled=disorder) for disorder in (False, True))
+    assert spectral_loss(sounds, sounds) < 1e-3
+    assert 0.0 < spectral_loss(sounds, coded) < 0.6 * spectral_loss(sounds, shuffled)
 
 
 def test_a_sheet_is_a_picture(tmp_path: Path) -> None:
