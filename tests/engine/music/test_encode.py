@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import subprocess
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from PIL import Image
 
 from engine.keys import parse_key
 from engine.music.audio import Audio, decode, probe
-from engine.music.encode import BIT_RATES, DoesNotFit, Format, Tags, encode
+from engine.music.encode import BIT_RATES, DoesNotFit, Format, Tags, encode, encoder_ahead
+from engine.music.mp3 import Mp3Encoder
 from engine.music.pictures import cover
 
 FORMATS: list[Format] = ["flac", "wav", "mp3", "ogg"]
@@ -189,3 +191,44 @@ def test_a_cover_never_takes_the_room_of_the_sound(clip: Audio) -> None:
     assert cover_of(tight.data) is None
     assert tight.kbits == encode(clip, "mp3", max_bytes=64 * 1024, tags=TAGS).kbits
     assert len(tight.data) <= 64 * 1024
+
+
+def leftovers() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("engine-mp3-*"))
+
+
+@pytest.mark.parametrize("max_bytes", [None, 40_000])
+def test_an_encoder_that_was_started_ahead_gives_the_same_bytes(max_bytes: int | None, clip: Audio) -> None:
+    before = leftovers()
+    with encoder_ahead("mp3", sample_rate=44100, channels=2, duration_s=clip.duration_s, max_bytes=max_bytes) as ahead:
+        assert ahead is not None and leftovers() > before
+        made = encode(clip, "mp3", max_bytes=max_bytes, tags=TAGS, ahead=ahead)
+        assert ahead.used
+        again = encode(clip, "mp3", max_bytes=max_bytes, tags=TAGS, ahead=ahead)  # it can't serve twice
+    assert made == again == encode(clip, "mp3", max_bytes=max_bytes, tags=TAGS)
+    assert leftovers() == before
+
+
+def test_an_encoder_ahead_of_another_clip_is_left_alone_and_leaves_nothing(clip: Audio) -> None:
+    before = leftovers()
+    with encoder_ahead("mp3", sample_rate=44100, channels=1, duration_s=1.0, max_bytes=None) as ahead:
+        assert ahead is not None
+        made = encode(clip, "mp3", ahead=ahead)
+        assert not ahead.used
+    assert made == encode(clip, "mp3")
+    assert leftovers() == before
+
+
+def test_what_ffmpeg_says_is_passed_on(clip: Audio) -> None:
+    with Mp3Encoder(44100, 2, 64) as encoder:
+        encoder._path.mkdir()  # where the file should be
+        with pytest.raises(RuntimeError, match=r"could not write MP3 .*already exists"):
+            encoder.encode(np.zeros((10, 2), np.int16))
+
+
+@pytest.mark.parametrize("format", ["flac", "wav", "ogg"])
+def test_nothing_is_started_ahead_for_other_formats(format: Format) -> None:
+    before = leftovers()
+    with encoder_ahead(format, sample_rate=44100, channels=2, duration_s=2.0, max_bytes=None) as ahead:
+        assert ahead is None
+        assert leftovers() == before
