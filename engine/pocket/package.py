@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from engine.pocket.codec import PocketCodec
 from engine.pocket.listening import DEFAULT_SAMPLING
 from engine.pocket.lm import PocketLM, text_config
 from engine.pocket.lm_codes import frozen_codec
+from engine.training.states import load_checkpoint
 
 WEIGHTS = Path(__file__).parent / "weights"
 MAX_BYTES = 30_000_000
@@ -33,7 +35,7 @@ def package(out: Path, folder: Path = WEIGHTS, *, window_frames: int = 512) -> P
     """
     model, codec = lm_training.load_trained(out), frozen_codec(out)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(out / "tokenizer")
-    write(model, codec, tokenizer, folder, window_frames=window_frames)
+    write(model, codec, tokenizer, folder, window_frames=window_frames, made=how_it_was_made(out))
     size = sum(p.stat().st_size for p in folder.iterdir() if p.is_file())
     if size > MAX_BYTES:
         raise ValueError(
@@ -42,7 +44,17 @@ def package(out: Path, folder: Path = WEIGHTS, *, window_frames: int = 512) -> P
     return folder
 
 
-def write(model: PocketLM, codec: PocketCodec, tokenizer: Any, folder: Path, *, window_frames: int) -> None:
+def how_it_was_made(out: Path) -> dict[str, str]:
+    """What the weights say of themselves, in the file's header: steps done and settings, the seed among them, of each part, as JSON."""
+    made = {}
+    for part in ("codec", "lm"):
+        saved = load_checkpoint(out / f"{part}.safetensors")
+        assert saved is not None, "what is packaged has been trained"
+        made[part] = json.dumps({"step": saved[1]["step"], "settings": saved[1]["settings"]})
+    return made
+
+
+def write(model: PocketLM, codec: PocketCodec, tokenizer: Any, folder: Path, *, window_frames: int, made: Mapping[str, str]) -> None:
     """The folder itself. config.json, without which nothing loads, comes last."""
     folder.mkdir(parents=True, exist_ok=True)
     sizes = model.sizes
@@ -55,7 +67,7 @@ def write(model: PocketLM, codec: PocketCodec, tokenizer: Any, folder: Path, *, 
     weights |= {f"audio_encoder.{k}": v for k, v in codec.state_dict().items()}
     weights |= {f"enc_to_dec_proj.{k}": v for k, v in model.projection.state_dict().items()}
     half = {k: v.detach().to(torch.float16).contiguous() for k, v in weights.items()}
-    write_atomically(folder / "model.safetensors", lambda p: save_file(half, p, {"format": "pt"}))
+    write_atomically(folder / "model.safetensors", lambda p: save_file(half, p, {"format": "pt", **made}))
     with tempfile.TemporaryDirectory() as temporary:
         EncodecFeatureExtractor(feature_size=1, sampling_rate=codec.config.sampling_rate).save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from engine import files
@@ -128,6 +130,10 @@ def test_lm_resumed_equals_lm_unbroken_and_packages(
     assert all(torch.equal(resumed[k], unbroken[k]) for k in resumed)
 
     folder = package.package(recipe, recipe / "weights", window_frames=64)
+    with safe_open(folder / "model.safetensors", "pt") as f:
+        made = f.metadata()
+    assert json.loads(made["lm"]) == {"step": 6, "settings": json.loads(json.dumps(asdict(lm_training_settings)))}
+    assert json.loads(made["codec"])["settings"]["seed"] == codec_training.seed
     model = load(folder)
     assert (model.window_frames, model.num_codebooks, model.card, model.sample_rate) == (64, 4, 16, 32_000)
     trained = lm_training.load_trained(recipe).half().float()
