@@ -18,7 +18,7 @@ PROBES: tuple[tuple[str, float | None], ...] = (
     ("acid techno, 130 bpm", 130), ("minimal techno, 125 bpm, cold", 125), ("hard techno at 150 bpm", 150), ("dub techno, 115 bpm", 115),
     ("melodic techno, 120 bpm, A minor", 120), ("hypnotic techno, 136 bpm", 136), ("techno, 143 bpm", 143), ("techno, 120 bpm", 120),
 )  # fmt: skip
-DEFAULT_SAMPLING = SamplingOptions(temperature=0.6, top_k=64, guidance_scale=2.5)
+DEFAULT_SAMPLING = SamplingOptions(temperature=0.85, top_k=64, guidance_scale=2.5)
 
 
 @torch.no_grad()

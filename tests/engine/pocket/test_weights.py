@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 
 import engine.pocket
 from engine.musicgen.checkpoint import load
 from engine.musicgen.generate import MusicGen
+from engine.pocket.codec_training import CodecTraining
+from engine.pocket.lm_training import LMTraining
 from engine.pocket.package import MAX_BYTES, WEIGHTS
 
 pytestmark = pytest.mark.skipif(not (WEIGHTS / "config.json").exists(), reason="no weights are packaged; see engine/pocket/__main__.py")
@@ -42,6 +46,13 @@ def test_the_folder_is_small_and_has_what_transformers_needs() -> None:
     }
     assert sum(p.stat().st_size for p in WEIGHTS.iterdir()) <= MAX_BYTES
     assert json.loads((WEIGHTS / "config.json").read_text())["audio_encoder"]["model_type"] == "pocket_codec"
+
+
+def test_they_come_from_the_recipe_as_it_stands() -> None:
+    with safe_open(WEIGHTS / "model.safetensors", "pt") as f:
+        made = {part: json.loads(f.metadata()[part]) for part in ("codec", "lm")}
+    assert made["lm"] == {"step": LMTraining().steps, "settings": json.loads(json.dumps(asdict(LMTraining())))}
+    assert made["codec"] == {"step": CodecTraining().steps, "settings": asdict(CodecTraining())}
 
 
 def test_a_clip_is_heard_and_a_seed_repeats_it(model: MusicGen) -> None:
