@@ -6,11 +6,13 @@ import copy
 import importlib.metadata
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.signal import resample_poly
 
 from engine.musicgen.generate import MusicGen
 from engine.pocket.data import TrackFacts, facts_of, stored_tracks
@@ -27,6 +29,7 @@ class Excerpt:
     track: TrackFacts
     sound: Sound
     first_bar: int
+    speed: Fraction = Fraction(1)
 
     @property
     def manner(self) -> str:
@@ -35,7 +38,7 @@ class Excerpt:
     @property
     def bpm(self) -> float:
         """Exact."""
-        return self.track.bpm
+        return self.track.bpm * float(self.speed)
 
 
 def tracks_of(out: Path, split: str, manners: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[TrackFacts, Sound]]:
@@ -64,6 +67,16 @@ def excerpts(out: Path, split: str, manners: Sequence[str], seeds: Sequence[int]
         sound[: len(part)] = part
         found.append(Excerpt(track, sound, bar))
     return found
+
+
+def played_at(excerpt: Excerpt, speed: Fraction) -> Excerpt:
+    """As from a turntable: tempo and pitch times `speed`, as long as before, with silence where the excerpt is over."""
+    if speed == 1:
+        return excerpt
+    sound = np.zeros_like(excerpt.sound)
+    faster = resample_poly(excerpt.sound, speed.denominator, speed.numerator).astype(np.float32)[: len(sound)]
+    sound[: len(faster)] = faster
+    return replace(excerpt, sound=sound, speed=speed)
 
 
 def other_music(seconds: float) -> list[tuple[float, Sound]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from engine.musicgen.generate import MusicGen
 from engine.musicgen.sampling import SamplingOptions
 from engine.pocket.clips import clips
 from engine.pocket.evaluate import Prompt, beats_of, conditions, seam_s, spectral_loss
-from engine.pocket.excerpts import excerpts, through_codec
+from engine.pocket.excerpts import excerpts, played_at, through_codec
 from engine.pocket.package import WEIGHTS
 from engine.pocket.rhythm import SAMPLE_RATE, beat
 from engine.pocket.sheets import spectrogram, write_sheet
@@ -74,6 +75,17 @@ def test_a_track_is_in_phase_with_itself_and_a_late_one_is_not(tmp_path: Path) -
         assert seam_s(track.sound, begins, track) < 0.03
         late = np.concatenate([track.sound[:begins], np.zeros(round(0.1 * SAMPLE_RATE), np.float32), track.sound[begins:]])
         assert seam_s(late, begins, track) == pytest.approx(0.1, abs=0.03)
+
+
+def test_a_track_played_faster_has_that_tempo_and_is_in_phase_with_itself(tmp_path: Path) -> None:
+    (track,) = excerpts(tmp_path, "train", ["minimal"], [1], seconds=10.0, kick=True)
+    fast = played_at(track, Fraction(128, 125))
+    assert len(fast.sound) == len(track.sound) and not fast.sound[-round(0.2 * SAMPLE_RATE) :].any()
+    heard = fast.sound[: round(9.7 * SAMPLE_RATE)]
+    assert beat(heard).bpm == pytest.approx(track.bpm * 1.024, rel=0.004)
+    assert fast.bpm == pytest.approx(track.bpm * 1.024)
+    assert seam_s(heard, 4 * SAMPLE_RATE, fast) < 0.03
+    assert played_at(track, Fraction(1)) is track
 
 
 def test_hits_are_counted_where_a_tempo_was_asked_for(tmp_path: Path) -> None:
