@@ -193,30 +193,31 @@ def test_a_cover_never_takes_the_room_of_the_sound(clip: Audio) -> None:
     assert len(tight.data) <= 64 * 1024
 
 
-def leftovers() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("engine-mp3-*"))
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files go, shared with no other process."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
 
 
 @pytest.mark.parametrize("max_bytes", [None, 40_000])
-def test_an_encoder_that_was_started_ahead_gives_the_same_bytes(max_bytes: int | None, clip: Audio) -> None:
-    before = leftovers()
+def test_an_encoder_that_was_started_ahead_gives_the_same_bytes(max_bytes: int | None, clip: Audio, temporary: Path) -> None:
     with encoder_ahead("mp3", sample_rate=44100, channels=2, duration_s=clip.duration_s, max_bytes=max_bytes) as ahead:
-        assert ahead is not None and leftovers() > before
+        assert ahead is not None and list(temporary.glob("engine-mp3-*"))
         made = encode(clip, "mp3", max_bytes=max_bytes, tags=TAGS, ahead=ahead)
         assert ahead.used
         again = encode(clip, "mp3", max_bytes=max_bytes, tags=TAGS, ahead=ahead)  # it can't serve twice
     assert made == again == encode(clip, "mp3", max_bytes=max_bytes, tags=TAGS)
-    assert leftovers() == before
+    assert not list(temporary.iterdir())
 
 
-def test_an_encoder_ahead_of_another_clip_is_left_alone_and_leaves_nothing(clip: Audio) -> None:
-    before = leftovers()
+def test_an_encoder_ahead_of_another_clip_is_left_alone_and_leaves_nothing(clip: Audio, temporary: Path) -> None:
     with encoder_ahead("mp3", sample_rate=44100, channels=1, duration_s=1.0, max_bytes=None) as ahead:
         assert ahead is not None
         made = encode(clip, "mp3", ahead=ahead)
         assert not ahead.used
     assert made == encode(clip, "mp3")
-    assert leftovers() == before
+    assert not list(temporary.iterdir())
 
 
 def test_what_ffmpeg_says_is_passed_on(clip: Audio) -> None:
@@ -227,8 +228,7 @@ def test_what_ffmpeg_says_is_passed_on(clip: Audio) -> None:
 
 
 @pytest.mark.parametrize("format", ["flac", "wav", "ogg"])
-def test_nothing_is_started_ahead_for_other_formats(format: Format) -> None:
-    before = leftovers()
+def test_nothing_is_started_ahead_for_other_formats(format: Format, temporary: Path) -> None:
     with encoder_ahead(format, sample_rate=44100, channels=2, duration_s=2.0, max_bytes=None) as ahead:
         assert ahead is None
-        assert leftovers() == before
+        assert not list(temporary.iterdir())
