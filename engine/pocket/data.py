@@ -20,11 +20,13 @@ from torch import Tensor
 
 from engine.files import write_atomically, write_json
 from engine.pocket.log import FigureLog
-from engine.pocket.synth import MANNERS, TRAINING_MANNERS, Track, caption, render_track
+from engine.pocket.synth import FRAME_SAMPLES, MANNERS, SAMPLE_RATE, TRAINING_MANNERS, Track, caption, render_track
 from engine.training.team import Team
 
 HELD_OUT_FIRST_SEED = 1_000_000
 CODES_ONLY_FIRST_SEED = 2_000_000  # tracks of which only the codes are kept
+ANY_TEMPO_FIRST_SEED = 3_000_000  # of the stage `tempo`
+UNSEEN_FIRST_SEED = 4_000_000  # what that is measured on
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +36,34 @@ class TrackFacts:
     name: str
     manner: str
     seed: int
-    beat_frames: int
-    key: str
+    step_samples: float  # a sixteenth note; whole unless the track was played at another speed than it was rendered for
+    key: str  # empty where another speed has put it between two keys
     bars: int
     kick_bars: tuple[int, ...]
     kick_steps: tuple[int, ...]
     sections: tuple[tuple[int, str], ...]
     tags: tuple[str, ...]
     folder: Path
+    front_samples: int = 0  # silence before the first downbeat, which takes the beat out of phase with the codec's frames
 
     @property
     def bpm(self) -> float:
         """Exact tempo."""
-        return 3000 / self.beat_frames
+        return 15 * SAMPLE_RATE / self.step_samples
+
+    @property
+    def beat_frames(self) -> float:
+        """Codec frames a beat; whole on the grid of tempi."""
+        return 4 * self.step_samples / FRAME_SAMPLES
+
+    @property
+    def bar_samples(self) -> float:
+        """Four beats."""
+        return 16 * self.step_samples
+
+    def downbeat_frames(self, bar: int) -> float:
+        """Where a bar begins, in the codec's frames."""
+        return (self.front_samples + bar * self.bar_samples) / FRAME_SAMPLES
 
     def samples(self) -> NDArray[np.int16]:
         """`[N]` int16, mapped from disk."""
@@ -64,16 +81,16 @@ class TrackFacts:
         x[: len(part)] = part / np.float32(32768)
         return torch.from_numpy(x)
 
-    def caption(self, rng: np.random.Generator, *, tempo: bool = False) -> str:
-        """Words for this track, varied by `rng`; surely with its tempo if asked."""
-        return caption(self.manner, self.beat_frames, self.key, self.tags, rng, tempo=tempo)
+    def caption(self, rng: np.random.Generator, *, tempo: bool = False, grid: bool = True) -> str:
+        """Words for this track, varied by `rng`; surely with its tempo if asked. `grid` as in synth/captions.py."""
+        return caption(self.manner, self.bpm, self.key, self.tags, rng, tempo=tempo, grid=grid)
 
 
 def facts_of(track: Track, folder: Path) -> TrackFacts:
     """The facts of a rendered track that is, or would be, stored in `folder`."""
     name = f"{track.manner}_{track.seed:07d}"
     return TrackFacts(
-        name, track.manner, track.seed, track.beat_frames, track.key, track.bars, track.kick_bars, track.kick_steps, track.sections,
+        name, track.manner, track.seed, track.step_samples, track.key, track.bars, track.kick_bars, track.kick_steps, track.sections,
         track.tags, folder,
     )  # fmt: skip
 
@@ -97,8 +114,8 @@ def store(track: Track, folder: Path, rng: np.random.Generator) -> TrackFacts:
 def read_facts(r: dict[str, Any], folder: Path) -> TrackFacts:
     """The inverse of `TrackFacts.record`."""
     return TrackFacts(
-        r["name"], r["manner"], r["seed"], r["beat_frames"], r["key"], r["bars"], tuple(r["kick_bars"]), tuple(r["kick_steps"]),
-        tuple((b, kind) for b, kind in r["sections"]), tuple(r["tags"]), folder,
+        r["name"], r["manner"], r["seed"], r["step_samples"], r["key"], r["bars"], tuple(r["kick_bars"]), tuple(r["kick_steps"]),
+        tuple((b, kind) for b, kind in r["sections"]), tuple(r["tags"]), folder, r.get("front_samples", 0),
     )  # fmt: skip
 
 

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.signal import resample_poly
 
 from engine.musicgen.generate import MusicGen
 from engine.pocket.data import TrackFacts, facts_of, stored_tracks
 from engine.pocket.rhythm import SAMPLE_RATE, Sound
-from engine.pocket.synth import FRAME_SAMPLES, render_track
+from engine.pocket.synth import effects, render_track
 
 MUSIC_PACKAGE = "immich-memories-music"  # MIT; 28 generated pieces with their tempi, for comparison where it is installed
 
@@ -61,7 +60,7 @@ def excerpts(out: Path, split: str, manners: Sequence[str], seeds: Sequence[int]
         bar = 4
         if kick:
             bar = next((b for b in track.kick_bars if {b + 1, b + 2} <= set(track.kick_bars)), 0)
-        start = bar * 4 * track.beat_frames * FRAME_SAMPLES
+        start = round(bar * track.bar_samples)
         sound = np.zeros(round(seconds * SAMPLE_RATE), np.float32)
         part = samples[start : start + len(sound)]
         sound[: len(part)] = part
@@ -74,7 +73,7 @@ def played_at(excerpt: Excerpt, speed: Fraction) -> Excerpt:
     if speed == 1:
         return excerpt
     sound = np.zeros_like(excerpt.sound)
-    faster = resample_poly(excerpt.sound, speed.denominator, speed.numerator).astype(np.float32)[: len(sound)]
+    faster = effects.played_at(excerpt.sound, speed)[: len(sound)]
     sound[: len(faster)] = faster
     return replace(excerpt, sound=sound, speed=speed)
 

@@ -50,7 +50,7 @@ def corpus(out: Path, seed: int, captions_a_track: int = 12) -> Iterator[str]:
             yield track.caption(rng)
     for manner in MANNERS.values():
         for _ in range(100):
-            yield caption(manner.name, int(rng.choice(manner.beat_frames)), "A minor", manner.moods, rng)
+            yield caption(manner.name, 3000 / int(rng.choice(manner.beat_frames)), "A minor", manner.moods, rng)
     yield from EXTRA_WORDS
     yield from map(str, range(100, 181))
 

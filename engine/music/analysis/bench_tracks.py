@@ -79,7 +79,7 @@ def _rendered(rng: np.random.Generator, kind: str, bars: int) -> tuple[NDArray[n
     straight = [name for name in names if name != "breakbeat"]
     manner = wanted or str(rng.choice(straight))
     seed = int(rng.integers(1_000_000, 2_000_000))  # never a seed that anything is trained on
-    track = render_track(manner, seed, bars=bars, beat_frames=int(rng.integers(19, 28)))
+    track = render_track(manner, seed, bars=bars, bpm=3000 / int(rng.integers(19, 28)))
     down = int(rng.integers(314, 327))  # 320 is as rendered; ±0.34 of a semitone at most
     key = parse_key(track.key)
     assert key is not None, track.key

@@ -24,7 +24,7 @@ class Track:
     samples: NDArray[np.float32]  # [N], mono, SAMPLE_RATE, in [-1, 1]; sample 0 is the first downbeat
     manner: str
     seed: int
-    beat_frames: int  # codec frames a beat, exact
+    step_samples: int  # a sixteenth note, exact
     key: str
     bars: int
     kick_bars: tuple[int, ...]  # the bars in which the kick plays
@@ -35,24 +35,32 @@ class Track:
     @property
     def bpm(self) -> float:
         """Exact tempo."""
-        return 3000 / self.beat_frames
+        return 15 * SAMPLE_RATE / self.step_samples
+
+    @property
+    def bar_samples(self) -> int:
+        """Four beats."""
+        return STEPS * self.step_samples
 
     @property
     def downbeats_s(self) -> list[float]:
         """Where each bar starts, exact."""
-        return [b * 4 * self.beat_frames * FRAME_SAMPLES / SAMPLE_RATE for b in range(self.bars)]
+        return [b * self.bar_samples / SAMPLE_RATE for b in range(self.bars)]
 
 
-def render_track(manner: str, seed: int, *, bars: int = 16, beat_frames: int | None = None) -> Track:
+def render_track(manner: str, seed: int, *, bars: int = 16, bpm: float | None = None) -> Track:
     """Renders a track; the same arguments give the same bytes.
 
-    Raises KeyError for an unknown manner. `beat_frames` overrides the manner's tempo (19 = 158 BPM … 27 = 111).
+    Raises KeyError for an unknown manner. `bpm` overrides the tempo that the seed draws from the manner's grid; it is met to the sample
+    of a sixteenth, within 0.02 %.
     From 40 bars on a track has a whole form, with intro and outro; shorter ones are excerpts of one.
     """
     spec = MANNERS[manner]
     rng = np.random.default_rng([list(MANNERS).index(manner), seed])
-    tempo = int(rng.choice(spec.beat_frames))
-    score = Score(rng, beat_frames or tempo, root=int(rng.integers(31, 43)), scale=str(rng.choice(spec.scales)))
+    step_samples = int(rng.choice(spec.beat_frames)) * FRAME_SAMPLES // 4
+    if bpm is not None:
+        step_samples = round(15 * SAMPLE_RATE / bpm)
+    score = Score(rng, step_samples, root=int(rng.integers(31, 43)), scale=str(rng.choice(spec.scales)))
     lanes = spec.write(score)
     playing = form(rng, bars)
     samples = _mix(score, lanes, playing, rng)
@@ -61,7 +69,7 @@ def render_track(manner: str, seed: int, *, bars: int = 16, beat_frames: int | N
         samples=samples,
         manner=manner,
         seed=seed,
-        beat_frames=score.beat_frames,
+        step_samples=score.step_samples,
         key=score.key,
         bars=bars,
         kick_bars=tuple(b for b, bar in enumerate(playing) if "kick" in bar.roles),

@@ -13,7 +13,7 @@ KEY_FORMS = ("{key}", "in {key}", "key of {key}")
 
 
 def spoken_bpm(beat_frames: int, rng: np.random.Generator) -> int:
-    """A whole number that someone would say for this tempo: the nearest, or any other to which no grid tempo is nearer."""
+    """A whole number that someone would say for this tempo of the grid: the nearest, or any other to which no grid tempo is nearer."""
     exact = 3000 / beat_frames
     if rng.random() < 0.6:
         return round(exact)
@@ -22,19 +22,26 @@ def spoken_bpm(beat_frames: int, rng: np.random.Generator) -> int:
     return int(rng.integers(low, high + 1))
 
 
-def caption(manner: str, beat_frames: int, key: str, tags: Sequence[str], rng: np.random.Generator, *, tempo: bool = False) -> str:
-    """One caption in words that vary with `rng`: from 'techno' alone to manner, tempo, key and tags; surely with a tempo if asked."""
+def caption(
+    manner: str, bpm: float, key: str, tags: Sequence[str], rng: np.random.Generator, *, tempo: bool = False, grid: bool = True
+) -> str:
+    """One caption in words that vary with `rng`: from 'techno' alone to manner, tempo, key (if there is one) and tags; surely with a
+    tempo if asked.
+
+    `grid`: the tempo is one of those whose beat is a whole number of frames, and is called by any number to which none of the others is
+    nearer. Otherwise it is called by the nearest whole number.
+    """
     draw = 1.0 if tempo else rng.random()
     if draw < 0.08:
         return "techno"
-    bpm = spoken_bpm(beat_frames, rng)
+    said = spoken_bpm(round(3000 / bpm), rng) if grid else round(bpm)
     name = str(rng.choice(MANNERS[manner].words)) if rng.random() < 0.85 else "techno"
     if draw < 0.14:
         return name
     parts: list[str] = []
     if tempo or rng.random() < 0.85:
-        parts.append(str(rng.choice(TEMPO_FORMS)).format(bpm=bpm))
-    if rng.random() < 0.45:
+        parts.append(str(rng.choice(TEMPO_FORMS)).format(bpm=said))
+    if key and rng.random() < 0.45:
         parts.append(str(rng.choice(KEY_FORMS)).format(key=key))
     picked = rng.permutation(len(tags))[: int(rng.integers(0, 4))]
     words = [tags[int(i)] for i in picked]

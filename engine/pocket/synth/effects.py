@@ -3,8 +3,11 @@ them to the whole track, at a fraction of the work; what is not linear (saturati
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
-from scipy.signal import oaconvolve
+from numpy.typing import NDArray
+from scipy.signal import oaconvolve, resample_poly
 
 from engine.pocket.synth.voices import SAMPLE_RATE, Signal, fixed_filter
 
@@ -41,3 +44,8 @@ def delay(
 def saturate(x: Signal, drive: float) -> Signal:
     """tanh, scaled so that full scale stays full scale."""
     return np.tanh(drive * x) / np.tanh(drive)
+
+
+def played_at(x: NDArray[np.float32], speed: Fraction) -> NDArray[np.float32]:
+    """As from a turntable: tempo and pitch times `speed`, and as much shorter."""
+    return x if speed == 1 else resample_poly(x, speed.denominator, speed.numerator).astype(np.float32)

@@ -17,7 +17,7 @@ from engine.pocket.synth.score import Lane, Score
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """A name, the words people use for it, its tempi as frames a beat (3000 / frames = BPM), its moods, scales and writer."""
+    """A name, the words people use for it, its grid of tempi as frames a beat (3000 / frames = BPM), its moods, scales and writer."""
 
     name: str
     words: tuple[str, ...]
@@ -25,6 +25,12 @@ class Manner:
     moods: tuple[str, ...]
     scales: tuple[str, ...]  # one is drawn, each as likely
     write: Callable[[Score], list[Lane]]
+
+    @property
+    def tempi(self) -> tuple[int, int]:
+        """Its slowest and its fastest tempo in BPM, as whole numbers; the ends of the grid reach to 110 and to 160."""
+        slowest, fastest = 3000 / max(self.beat_frames), 3000 / min(self.beat_frames)
+        return max(110, round(slowest - 1)), min(160, round(fastest + 2))
 
 
 DARK, PLAIN, BRIGHT = ("minor", "minor", "phrygian"), ("minor",), ("minor", "minor", "minor", "major")

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.pocket.synth.voices import SAMPLE_RATE, Signal
 
-FRAME_SAMPLES = 640  # the codec's 20 ms: a beat is a whole number of frames, so that every kick meets the codec in the same phase
+FRAME_SAMPLES = 640  # the codec's 20 ms: on the grid of tempi a beat is whole frames, and every kick meets the codec in the same phase
 STEPS = 16
 NOTE_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 SCALES = {"minor": (0, 2, 3, 5, 7, 8, 10), "phrygian": (0, 1, 3, 5, 7, 8, 10), "major": (0, 2, 4, 5, 7, 9, 11)}
@@ -37,17 +37,12 @@ class Score:
     """The state that one track's lanes are written with. `tags` collects the words that its sound has earned."""
 
     rng: np.random.Generator
-    beat_frames: int
+    step_samples: int  # a sixteenth note; whole, so that everything is cut by sample
     swing: float = 0.0  # of a step
     root: int = 36  # MIDI note
     scale: str = "minor"
     kick_steps: tuple[int, ...] = FOUR_ON_THE_FLOOR  # of a bar; what ducks under the kick goes by them too
     tags: list[str] = field(default_factory=list)
-
-    @property
-    def step_samples(self) -> int:
-        """A sixteenth note; whole, because 640 samples divide by four."""
-        return self.beat_frames * FRAME_SAMPLES // 4
 
     @property
     def bar_samples(self) -> int:
@@ -56,8 +51,8 @@ class Score:
 
     @property
     def bpm(self) -> float:
-        """Exact: 3000 frames a minute over frames a beat."""
-        return 3000 / self.beat_frames
+        """Exact."""
+        return 15 * SAMPLE_RATE / self.step_samples
 
     @property
     def key(self) -> str:

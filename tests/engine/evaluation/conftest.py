@@ -24,12 +24,12 @@ def techno() -> Callable[..., Audio]:
     """Synthesised techno, by manner and seed: mono, 32 kHz, ``seconds`` from bar 5 on."""
     from engine.pocket.synth import SAMPLE_RATE, render_track
 
-    made: dict[tuple[str, int, int | None], np.ndarray] = {}
+    made: dict[tuple[str, int, float | None], np.ndarray] = {}
 
-    def make(manner: str = "minimal", seed: int = 0, *, seconds: float = 9.0, beat_frames: int | None = None) -> Audio:
-        key = (manner, seed, beat_frames)
+    def make(manner: str = "minimal", seed: int = 0, *, seconds: float = 9.0, bpm: float | None = None) -> Audio:
+        key = (manner, seed, bpm)
         if key not in made:
-            track = render_track(manner, seed, bars=10, beat_frames=beat_frames)
+            track = render_track(manner, seed, bars=10, bpm=bpm)
             made[key] = track.samples[round(track.downbeats_s[4] * SAMPLE_RATE) :]
         return Audio(made[key][None, : round(seconds * SAMPLE_RATE)].copy(), SAMPLE_RATE)
 

@@ -59,7 +59,7 @@ def test_a_fragment_is_measured_too() -> None:
 
 
 def test_tempo_kept_and_lost(techno: Callable[..., Audio]) -> None:
-    before, same, other = (techno("minimal", 5, beat_frames=frames) for frames in (24, 24, 21))
+    before, same, other = (techno("minimal", 5, bpm=3000 / frames) for frames in (24, 24, 21))
     assert kept(before, same).tempo is True
     assert kept(before, same).key in (True, None)
     lost = kept(before, other)

@@ -63,7 +63,7 @@ def test_what_is_worse_is_further(
 
 def test_another_tempo_is_further(musicnn: Musicnn, techno: Techno) -> None:
     """The same music, rendered at 125 BPM and ever faster."""
-    at = {frames: [hear(of_audio(m, techno(m, 1, seconds=6, beat_frames=frames)), musicnn) for m in MANNERS] for frames in (24, 23, 20)}
+    at = {frames: [hear(of_audio(m, techno(m, 1, seconds=6, bpm=3000 / frames)), musicnn) for m in MANNERS] for frames in (24, 23, 20)}
     near, far = (compare(at[24], at[frames], embedder=musicnn).fad for frames in (23, 20))
     assert 0 < near < far
 

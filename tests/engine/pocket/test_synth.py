@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from engine.pocket.rhythm import beat, onsets
 from engine.pocket.synth import FRAME_SAMPLES, HELD_OUT_MANNERS, MANNERS, SAMPLE_RATE, TRAINING_MANNERS, Track, caption, render_track
 from engine.pocket.synth.captions import spoken_bpm
+from engine.pocket.synth.effects import played_at
 from engine.pocket.synth.sections import form
 
 
@@ -28,7 +30,8 @@ def test_a_seed_gives_the_same_bytes(tracks: dict[str, Track]) -> None:
 @pytest.mark.parametrize("manner", MANNERS)
 def test_length_tempo_and_downbeats_are_exact(tracks: dict[str, Track], manner: str) -> None:
     track = tracks[manner]
-    bar = 4 * track.beat_frames * FRAME_SAMPLES
+    bar = track.bar_samples
+    assert bar % (4 * FRAME_SAMPLES) == 0, "a beat of the grid is a whole number of frames"
     assert track.samples.dtype == np.float32
     assert len(track.samples) == 6 * bar
     assert track.bpm == pytest.approx(60 * SAMPLE_RATE / (bar / 4), abs=1e-9)
@@ -37,10 +40,27 @@ def test_length_tempo_and_downbeats_are_exact(tracks: dict[str, Track], manner: 
     assert np.isfinite(track.samples).all()
 
 
+@pytest.mark.parametrize(("manner", "bpm"), [("minimal", 128.0), ("acid", 127.3), ("dub", 110.0), ("hard", 160.0)])
+def test_any_tempo_is_met_to_the_sample_of_a_sixteenth(manner: str, bpm: float) -> None:
+    track = render_track(manner, 3, bars=6, bpm=bpm)
+    assert track.bpm == pytest.approx(bpm, rel=2e-4) and len(track.samples) == 6 * 16 * track.step_samples
+    assert beat(track.samples).bpm == pytest.approx(bpm, rel=0.005)
+    slowest, fastest = MANNERS[manner].tempi
+    assert slowest <= bpm <= fastest
+
+
+def test_a_turntable_moves_tempo_and_length_alike() -> None:
+    track = render_track("minimal", 3, bars=6, bpm=128)
+    fast = played_at(track.samples, Fraction(330, 320))
+    assert len(fast) == pytest.approx(len(track.samples) * 320 / 330, abs=1) and fast.dtype == np.float32
+    assert beat(fast).bpm == pytest.approx(132, rel=0.004)
+    assert played_at(fast, Fraction(1)) is fast
+
+
 @pytest.mark.parametrize("manner", MANNERS)
 def test_the_kick_stands_on_its_steps_of_its_bars(tracks: dict[str, Track], manner: str) -> None:
     track = tracks[manner]
-    step_hops = track.beat_frames * FRAME_SAMPLES / 160 / 4
+    step_hops = track.step_samples / 160
     assert track.kick_steps == (0, 4, 8, 12) or manner == "breakbeat"
     (rises,) = onsets(track.samples)
     for bar in track.kick_bars:
@@ -82,7 +102,7 @@ def test_a_whole_track_has_a_form_and_its_kick_rests_in_breakdown_and_build() ->
 
 
 def test_a_track_tells_where_its_sections_start() -> None:
-    track = render_track("hypnotic", 1, bars=48, beat_frames=19)
+    track = render_track("hypnotic", 1, bars=48, bpm=3000 / 19)
     starts = [bar for bar, _ in track.sections]
     assert starts[0] == 0 and starts == sorted(set(starts)) and track.sections[-1][1] == "outro"
     resting = {b for (first, kind), end in zip(track.sections, [*starts[1:], 48], strict=True) for b in range(first, end) if kind[0] == "b"}
@@ -94,7 +114,7 @@ def test_a_track_tells_where_its_sections_start() -> None:
 
 def test_a_build_thins_the_bass_out_and_a_breakdown_opens() -> None:
     track = render_track("melodic", 5, bars=48)
-    bar = 4 * track.beat_frames * FRAME_SAMPLES
+    bar = track.bar_samples
 
     def share_above(hz: float, first: int, last: int) -> float:
         power = np.abs(np.fft.rfft(track.samples[first * bar : last * bar])) ** 2
@@ -131,7 +151,13 @@ def test_spoken_tempo_is_nearest_to_its_own() -> None:
 
 def test_captions_vary_and_the_bare_word_is_common() -> None:
     rng = np.random.default_rng(0)
-    said = [caption("acid", 23, "A minor", ("303", "dark"), rng) for _ in range(400)]
+    said = [caption("acid", 3000 / 23, "A minor", ("303", "dark"), rng) for _ in range(400)]
     assert 20 < said.count("techno") < 90
     assert len(set(said)) > 150
     assert any("A minor" in s for s in said) and any("130" in s for s in said) and any("acid" in s for s in said)
+
+
+def test_off_the_grid_a_tempo_is_called_by_its_own_number_and_no_key_is_made_up() -> None:
+    rng = np.random.default_rng(0)
+    said = [caption("acid", 128.3, "", ("303",), rng, tempo=True, grid=False) for _ in range(100)]
+    assert all("128" in s for s in said) and not any("minor" in s or "key" in s for s in said)
