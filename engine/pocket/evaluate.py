@@ -48,14 +48,15 @@ class Prompt:
 
 
 def conditions(count: int) -> dict[str, list[Prompt]]:
-    """`count` prompts of each kind; tempi are the whole numbers nearest to those that the synthesiser knows."""
+    """`count` prompts of each kind; tempi are whole numbers from 110 to 160, and in a manner's prompt what is usual for it."""
     both, tempo = [], []
     for i in range(count):
         manner = MANNERS[TRAINING_MANNERS[i % len(TRAINING_MANNERS)]]
         lap = i // len(TRAINING_MANNERS)
-        bpm = round(3000 / manner.beat_frames[lap % len(manner.beat_frames)])
+        slowest, fastest = manner.tempi
+        bpm = slowest + 5 * lap % (fastest - slowest + 1)
         both.append(Prompt(f"{manner.words[lap % len(manner.words)]}, {bpm} bpm", bpm, manner.name))
-        bpm = round(3000 / (19 + i % 9))
+        bpm = 110 + 50 * i // max(1, count - 1)
         tempo.append(Prompt(f"techno, {bpm} bpm", bpm))
     return {
         "manner and tempo": both,
@@ -66,11 +67,13 @@ def conditions(count: int) -> dict[str, list[Prompt]]:
 
 
 def rhythm(beats: Sequence[Beat], broken: Sequence[bool], asked: Sequence[float | None]) -> Figures:
-    """Of many clips: the share whose tempo is the one asked for, and how steady the kick is where it is meant to be on every beat."""
+    """Of many clips: the share whose tempo is the one asked for (within 2 %, and within 1 %), and how steady the kick is where it is meant
+    to be on every beat."""
     steady = [b.periodicity for b, is_broken in zip(beats, broken, strict=True) if not is_broken]
     figures: Figures = {"clips": len(beats)}
     if all(asked):
         figures["tempo_hits"] = float(np.mean([b.hit for b in beats]))
+        figures["within_1_percent"] = float(np.mean([b.hit and abs(b.bpm / a - 1) <= 0.01 for b, a in zip(beats, asked, strict=True) if a]))
     if steady:
         figures["kick_periodicity_median"] = float(np.median(steady))
         figures["kick_periodicity_lower_quarter"] = float(np.quantile(steady, 0.25))
@@ -157,7 +160,8 @@ class Evaluation:
         """By n-grams of the first codebook: clips that share more with the training tracks than all but 5 % of held-out tracks do."""
         first = [np.asarray(c[0]) for c in codes]
         held = [self.model.codec.encode(torch.from_numpy(e.sound.copy())[None])[0].numpy() for e in self.tracks]
-        training = [c[0].numpy() for split in ("train", "more") for c in read_codes(self.out, split).values()] if self._own_codes() else []
+        splits = ("train", "more", "any") if self._own_codes() else ()
+        training = [c[0].numpy() for split in splits for c in read_codes(self.out, split).values()]
         if not training:
             some = beside.excerpts(self.out, "train", TRAINING_MANNERS, range(3), seconds=20.0)
             training = [self.model.codec.encode(torch.from_numpy(e.sound.copy())[None])[0].numpy() for e in some]
@@ -244,15 +248,15 @@ def table(figures: dict[str, Figures]) -> str:
     def cell(f: Figures, key: str, form: str) -> str:
         return form.format(f[key]) if key in f else ""
 
-    lines = [f"{'':<34} {'clips':>5} {'tempo':>6} {'kick (low ¼)':>13} {'manner':>7} {'tags':>5} {'FAD':>6} {'KAD (95 %)':>20}"]
+    lines = [f"{'':<34} {'clips':>5} {'tempo':>6} {'±1 %':>5} {'kick (low ¼)':>13} {'manner':>7} {'tags':>5} {'FAD':>6} {'KAD (95 %)':>20}"]
     for name, f in figures.items():
         if "fad" not in f:
             continue
         kick = cell(f, "kick_periodicity_median", "{:.2f}") + cell(f, "kick_periodicity_lower_quarter", " ({:.2f})")
         kad = f"{f['kad']:.2f} ({f['kad_low']:.2f}–{f['kad_high']:.2f})"
         lines.append(
-            f"{name:<34} {f['clips']:>5} {cell(f, 'tempo_hits', '{:.0%}'):>6} {kick:>13} {cell(f, 'manner_named', '{:.0%}'):>7}"
-            f" {f['techno_tags']:>5.0%} {f['fad']:>6.1f} {kad:>20}"
+            f"{name:<34} {f['clips']:>5} {cell(f, 'tempo_hits', '{:.0%}'):>6} {cell(f, 'within_1_percent', '{:.0%}'):>5}"
+            f" {kick:>13} {cell(f, 'manner_named', '{:.0%}'):>7} {f['techno_tags']:>5.0%} {f['fad']:>6.1f} {kad:>20}"
         )
     for name in (CONTINUED, CONTINUED_OFF):
         c = figures[name]

@@ -12,7 +12,7 @@ from transformers import T5Config, T5EncoderModel
 
 from engine.musicgen.model import LanguageModel, LanguageModelConfig
 
-BEAT_CLASSES = 32  # frames until the next beat: at most 27, at 111 BPM
+BEAT_FRAMES = 32  # more than there can be until the next beat: 28.3, at 110 BPM
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,10 @@ def text_config(sizes: PocketSizes) -> T5Config:
 class PocketLM(nn.Module):
     """Text tokens and codes in, logits out."""
 
-    def __init__(self, sizes: PocketSizes) -> None:
+    def __init__(self, sizes: PocketSizes, *, beat_parts: int = 1) -> None:
+        """`beat_parts`: into how many parts of a frame the time until the next beat is counted."""
         super().__init__()
-        self.sizes = sizes
+        self.sizes, self.beat_parts = sizes, beat_parts
         self.lm = LanguageModel(
             LanguageModelConfig(
                 num_codebooks=sizes.num_codebooks,
@@ -63,7 +64,7 @@ class PocketLM(nn.Module):
         )
         self.text_encoder = T5EncoderModel(text_config(sizes))
         self.projection = nn.Linear(sizes.text_width, sizes.width)
-        self.beat = nn.Linear(sizes.width, BEAT_CLASSES)  # for training only: see `forward`; it does not ship
+        self.beat = nn.Linear(sizes.width, BEAT_FRAMES * beat_parts)  # for training only: see `forward`; it does not ship
         self._initialise()
 
     @torch.no_grad()
@@ -88,8 +89,8 @@ class PocketLM(nn.Module):
     def forward(self, sequence: Tensor, ids: Tensor, mask: Tensor, has_text: Tensor) -> tuple[Tensor, Tensor]:
         """Sequence [B, K, S], text ids and mask [B, L], `has_text` [B] bool (False: null condition).
 
-        → logits [B, K, S, card], and logits [B, S, BEAT_CLASSES] of the frames until the next beat. The latter teach the trunk to count:
-        before the second kick only the text can tell, and the codes alone say so in one frame of hundreds, which was not enough.
+        → logits [B, K, S, card], and logits [B, S, BEAT_FRAMES × beat_parts] of the time to the next beat. The latter teach the trunk to
+        count: before the second kick only the text can tell, and the codes alone say so in one frame of hundreds, which was not enough.
         """
         text = self.lm.attend_to(self.text_states(ids, mask), mask * has_text[:, None].to(mask.dtype))
         x = self.lm.states(sequence, text, None, 0)  # (B, S, C)

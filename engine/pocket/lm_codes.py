@@ -2,17 +2,22 @@
 
 OUT/codes/train_000000.safetensors   codes of the tracks of the stage `data`, a hundred a file
 OUT/codes/more_000000.safetensors    of further, shorter tracks, with their facts: rendered, encoded and forgotten
+OUT/codes/any_000000.safetensors     of such in any tempo, for the stage `tempo`; unseen_000000: those that it is measured on
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -20,9 +25,17 @@ from torch import Tensor
 from engine.files import write_atomically
 from engine.pocket.codec import PocketCodec
 from engine.pocket.codec_training import load_trained as load_codec
-from engine.pocket.data import CODES_ONLY_FIRST_SEED, TrackFacts, facts_of, read_facts, stored_tracks
+from engine.pocket.data import (
+    ANY_TEMPO_FIRST_SEED,
+    CODES_ONLY_FIRST_SEED,
+    UNSEEN_FIRST_SEED,
+    TrackFacts,
+    facts_of,
+    read_facts,
+    stored_tracks,
+)
 from engine.pocket.lm import tokenise
-from engine.pocket.synth import TRAINING_MANNERS, render_track
+from engine.pocket.synth import FRAME_SAMPLES, MANNERS, TRAINING_MANNERS, effects, render_track
 from engine.training.team import Team
 
 # Segments up to this long are drills for the tempo: their captions name it, and nothing but the caption says when the second kick comes.
@@ -53,24 +66,57 @@ def encode_tracks(team: Team, out: Path) -> None:
         write_atomically(path, write)
 
 
+# What a kind of further track is made by: its number and length in bars → facts and samples of one or several tracks.
+Maker = Callable[[int, int, Path], Iterator[tuple[TrackFacts, NDArray[np.float32]]]]
+
+
+def _on_the_grid(number: int, bars: int, folder: Path) -> Iterator[tuple[TrackFacts, NDArray[np.float32]]]:
+    track = render_track(TRAINING_MANNERS[number % len(TRAINING_MANNERS)], CODES_ONLY_FIRST_SEED + number, bars=bars)
+    yield facts_of(track, folder), track.samples
+
+
+def _in_any_tempo(first_seed: int, number: int, bars: int, folder: Path) -> Iterator[tuple[TrackFacts, NDArray[np.float32]]]:
+    """A track at a tempo of DJs (a whole number, mostly) or any other, and the same twice more as from a turntable, up to 4 % slower or
+    faster; those begin anywhere in a frame, as an upload does that is cut anywhere."""
+    manner, rng = MANNERS[TRAINING_MANNERS[number % len(TRAINING_MANNERS)]], np.random.default_rng([first_seed, number])
+    slowest, fastest = manner.tempi
+    bpm = float(rng.integers(slowest, fastest + 1)) if rng.random() < 0.6 else float(rng.uniform(slowest, fastest))
+    track = render_track(manner.name, first_seed + number, bars=bars, bpm=bpm)
+    facts = facts_of(track, folder)
+    yield facts, track.samples
+    for again in (1, 2):
+        pitch = int(rng.integers(307, 334)) if rng.random() < 0.85 else 320
+        front, speed = int(rng.integers(0, FRAME_SAMPLES)), Fraction(pitch, 320)
+        samples = np.concatenate([np.zeros(front, np.float32), effects.played_at(track.samples, speed)])
+        key = facts.key if abs(pitch - 320) <= 3 else ""  # 16 cents
+        name, step_samples = f"{facts.name}_{again}", facts.step_samples / float(speed)
+        yield replace(facts, name=name, step_samples=step_samples, key=key, front_samples=front), samples
+
+
+MAKERS: dict[str, Maker] = {
+    "more": _on_the_grid,
+    "any": partial(_in_any_tempo, ANY_TEMPO_FIRST_SEED),
+    "unseen": partial(_in_any_tempo, UNSEEN_FIRST_SEED),
+}
+
+
 @torch.no_grad()
-def encode_more(team: Team, out: Path, codec: PocketCodec, span: range, *, bars: int = 8) -> None:
-    """Renders and encodes the further short tracks numbered in `span`, in shards with their facts, the team taking turns; then all wait
-    for each other. Their samples are not kept (6 kB of codes a track).
+def encode_further(team: Team, out: Path, codec: PocketCodec, kind: str, span: range, *, bars: int = 8) -> None:
+    """Renders and encodes the further short tracks of a kind (`MAKERS`) numbered in `span`, in shards with their facts, the team taking
+    turns; then all wait for each other. Their samples are not kept (6 kB of codes a track).
 
     The language model needs many more tracks than the codec: with 1,400 it knew each by its kick after three passes, read the tempo from
     that, and had no need of the prompt.
     """
     for number, start in enumerate(span[::SHARD]):
-        path = more_shard(out, start)
+        path = shard(out, kind, start)
         if path.exists() or number % team.size != team.rank:
             continue
         codes, facts = {}, []
         for i in range(start, min(start + SHARD, span.stop)):
-            track = render_track(TRAINING_MANNERS[i % len(TRAINING_MANNERS)], CODES_ONLY_FIRST_SEED + i, bars=bars)
-            fact = facts_of(track, path.parent)
-            codes[fact.name] = codec.to_codes(torch.from_numpy(track.samples)[None])[0].to(torch.int16)
-            facts.append(fact.record())
+            for fact, samples in MAKERS[kind](i, bars, path.parent):
+                codes[fact.name] = codec.to_codes(torch.from_numpy(samples)[None])[0].to(torch.int16)
+                facts.append(fact.record())
 
         def write(p: Path, codes: dict[str, Tensor] = codes, facts: list[dict[str, object]] = facts) -> None:
             save_file(codes, p, {"facts": json.dumps(facts)})
@@ -79,17 +125,17 @@ def encode_more(team: Team, out: Path, codec: PocketCodec, span: range, *, bars:
     team.wait()
 
 
-def more_shard(out: Path, start: int) -> Path:
-    """Where the codes of the further tracks from `start` on are."""
-    return out / "codes" / f"more_{start:06d}.safetensors"
+def shard(out: Path, kind: str, start: int) -> Path:
+    """Where the codes of the further tracks of a kind from `start` on are."""
+    return out / "codes" / f"{kind}_{start:06d}.safetensors"
 
 
-def read_more(out: Path, span: range) -> tuple[list[TrackFacts], dict[str, Tensor]]:
-    """The further tracks that `encode_more` made for this very span, and their codes."""
+def read_further(out: Path, kind: str, span: range) -> tuple[list[TrackFacts], dict[str, Tensor]]:
+    """The further tracks that `encode_further` made for this very span, and their codes."""
     tracks: list[TrackFacts] = []
     codes: dict[str, Tensor] = {}
     for start in span[::SHARD]:
-        with safe_open(more_shard(out, start), "pt") as f:
+        with safe_open(shard(out, kind, start), "pt") as f:
             tracks += [read_facts(r, out / "codes") for r in json.loads(f.metadata()["facts"])]
             codes |= {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 - not a dict
     return tracks, codes
@@ -120,7 +166,7 @@ class Batch(NamedTuple):
     ids: Tensor  # [B, L]
     mask: Tensor  # [B, L]
     has_text: Tensor  # [B] bool
-    beats: Tensor  # [B, T]: frames from here to the next beat, 1 … beat_frames
+    beats: Tensor  # [B, T] float: frames from here to the next beat that is in none of this frame, 1 … beat_frames + 1
 
 
 @dataclass(slots=True)
@@ -130,6 +176,7 @@ class Crate:
     tracks: list[TrackFacts]
     codes: dict[str, Tensor]
     tokenizer: Any
+    grid: bool = True  # how captions call tempi: see synth/captions.py
 
     def batch(self, rng: np.random.Generator, frames: int, size: int, null_share: float) -> Batch:
         """Segments of `size` tracks with a caption each."""
@@ -139,8 +186,8 @@ class Crate:
             whole = self.codes[track.name]
             start = segment_start(track, whole.shape[1], frames, rng)
             segments.append(whole[:, start : start + frames].long())
-            beats.append(track.beat_frames - (start + torch.arange(frames)) % track.beat_frames)
-            captions.append(track.caption(rng, tempo=frames <= DRILL_FRAMES))
+            beats.append(until_beat(track, start, frames))
+            captions.append(track.caption(rng, tempo=frames <= DRILL_FRAMES, grid=self.grid))
             has_text.append(rng.random() >= null_share)
         ids, mask = tokenise(self.tokenizer, captions)
         return Batch(torch.stack(segments), ids, mask, torch.tensor(has_text), torch.stack(beats))
@@ -160,14 +207,21 @@ def open_crate(out: Path, split: str, tokenizer: Any) -> Crate:
     return Crate(tracks, codes, tokenizer)
 
 
+def until_beat(track: TrackFacts, start: int, frames: int) -> Tensor:
+    """For each of `frames` frames from `start` on, how far its beginning is from the next beat after it, in frames: [frames]."""
+    at = torch.arange(start, start + frames, dtype=torch.float64) - track.downbeat_frames(0)
+    return (((at + 1) / track.beat_frames).ceil() * track.beat_frames - at).float()
+
+
 def segment_start(track: TrackFacts, total: int, frames: int, rng: np.random.Generator) -> int:
-    """Four of five segments start on a downbeat, mostly with a kick, as a new clip should; the rest anywhere, as continuations do.
-    Drills always start on a kick."""
-    bar, last = 4 * track.beat_frames, total - frames
+    """Four of five segments start with a downbeat in their first frame, mostly with a kick, as a new clip should; the rest anywhere, as
+    continuations do. Drills always start on a kick."""
+    last = total - frames
     assert last >= 0, "a segment is longer than its track"
     draw = rng.random() if frames > DRILL_FRAMES else 0.0
     if draw < 0.8:
-        bars = [b for b in (track.kick_bars if draw < 0.7 else range(track.bars)) if b * bar <= last]
-        if bars:
-            return bar * bars[int(rng.integers(len(bars)))]
+        starts = [int(track.downbeat_frames(b)) for b in (track.kick_bars if draw < 0.7 else range(track.bars))]
+        starts = [start for start in starts if start <= last]
+        if starts:
+            return starts[int(rng.integers(len(starts)))]
     return int(rng.integers(0, last + 1))

@@ -1,4 +1,7 @@
-"""Stage `lm`: language model and text encoder, trained together. Its data is in lm_codes.py, the modules are in lm.py.
+"""Stages `lm` and `tempo`: language model and text encoder, trained together. Their data is in lm_codes.py, the modules are in lm.py.
+
+    lm      tracks whose beat is a whole number of frames: a bar comes back as the same codes, and can be learned at all
+    tempo   goes on from there with tracks in any tempo, begun anywhere in a frame: a bar comes back as other codes for the same sounds
 
 What made the beat steady (measured; figures in weights/README.md): tempi whose beat is a whole number of frames, so that a bar comes back
 as the same codes; segments that mostly start on a downbeat; thousands of small steps rather than hundreds of large ones.
@@ -9,6 +12,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,8 +23,8 @@ from engine.musicgen.delay import apply_delay
 from engine.pocket import text
 from engine.pocket.codec_training import schedule
 from engine.pocket.listening import listen
-from engine.pocket.lm import PocketLM, PocketSizes
-from engine.pocket.lm_codes import Batch, Crate, encode_more, frozen_codec, open_crate, read_more
+from engine.pocket.lm import BEAT_FRAMES, PocketLM, PocketSizes
+from engine.pocket.lm_codes import Batch, Crate, encode_further, frozen_codec, open_crate, read_further
 from engine.pocket.log import FigureLog
 from engine.pocket.muon import TeamMuon
 from engine.pocket.quantiser import usage
@@ -32,7 +36,11 @@ CODEBOOK_WEIGHTS = (0.4, 0.2, 0.2, 0.2)  # the first carries kick and bass: with
 
 @dataclass(frozen=True, slots=True)
 class LMTraining:
-    """Settings of the stage. `tokens` frames a step, cut into segments of one of `segments` frames (drawn with `shares`)."""
+    """Settings of the stage `lm`. `tokens` frames a step, cut into segments of one of `segments` frames (drawn with `shares`)."""
+
+    stage: ClassVar[str] = "lm"
+    further: ClassVar[str] = "more"  # the kind of further tracks (lm_codes.py)
+    beat_parts: ClassVar[int] = 1  # of a frame, in which the time until the next beat is counted
 
     steps: int = 5_000
     tokens: int = 3072
@@ -59,6 +67,26 @@ class LMTraining:
         return min(self.more_tracks, self.first_tracks + self.new_tracks * (step // self.new_every))
 
 
+@dataclass(frozen=True, slots=True)
+class TempoTraining(LMTraining):
+    """Settings of the stage `tempo`, which begins with the averaged weights of the stage `lm` in half precision, as a checkpoint has them.
+
+    A further track counts thrice: as rendered, and twice as from a turntable.
+    """
+
+    stage: ClassVar[str] = "tempo"
+    further: ClassVar[str] = "any"
+    beat_parts: ClassVar[int] = 4  # a beat at 128 BPM is 23.44 frames, at 130 23.08
+
+    matrix_rate: float = 0.015
+    rate: float = 1.5e-3
+    tail: float = 0.5
+    first_tracks: int = 600
+    new_tracks: int = 200
+    more_tracks: int = 4_000
+    unseen_tracks: int = 48
+
+
 # ------------------------------------------------------------------------------------------------------------------------ loss
 def cross_entropy(model: PocketLM, batch: Batch) -> tuple[Tensor, Tensor]:
     """In nats: of the codes, per codebook [K], and of the frames until the next beat []."""
@@ -69,7 +97,9 @@ def cross_entropy(model: PocketLM, batch: Batch) -> tuple[Tensor, Tensor]:
     losses = [
         F.cross_entropy(logits[:, k].float().flatten(0, 1), targets[:, k].flatten(), ignore_index=pad) for k in range(logits.shape[1])
     ]
-    return torch.stack(losses), F.cross_entropy(beats[:, :T].float().flatten(0, 1), batch.beats.flatten())
+    return torch.stack(losses), F.cross_entropy(
+        beats[:, :T].float().flatten(0, 1), (batch.beats * model.beat_parts).round().long().flatten()
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------------------ train
@@ -78,11 +108,16 @@ class LMRun:
 
     def __init__(self, team: Team, out: Path, settings: LMTraining, sizes: PocketSizes | None) -> None:
         torch.manual_seed(settings.seed)
-        self.team, self.out, self.settings, self.path, self.log = team, out, settings, out / "lm.safetensors", FigureLog(out / "lm.jsonl")
+        self.team, self.out, self.settings = team, out, settings
+        self.path, self.log = out / f"{settings.stage}.safetensors", FigureLog(out / f"{settings.stage}.jsonl")
         self.tokenizer, self.codec = text.train(out, seed=settings.seed), frozen_codec(out)
         self.crate, self.held_out = (open_crate(out, split, self.tokenizer) for split in ("train", "held_out"))
+        if isinstance(settings, TempoTraining):
+            sizes = PocketSizes(**_saved(out, LMTraining.stage)[1]["sizes"])
         self.sizes = sizes or PocketSizes(card=self.codec.config.codebook_size, vocabulary=len(self.tokenizer))
-        self.model, self.averaged = PocketLM(self.sizes), PocketLM(self.sizes).eval()
+        self.model, self.averaged = (PocketLM(self.sizes, beat_parts=settings.beat_parts) for _ in range(2))
+        self._begin()
+        self.averaged.eval()
         self.averaged.load_state_dict(self.model.state_dict())
         self.matrices = self.model.hidden_matrices()
         hidden = {id(p) for p in self.matrices}
@@ -95,6 +130,18 @@ class LMRun:
         seconds = self._resume()
         self.begun = time.monotonic() - seconds
 
+    def _begin(self) -> None:
+        """For the stage `tempo`: the weights to begin with, and tracks in any tempo to be measured on."""
+        settings = self.settings
+        if not isinstance(settings, TempoTraining):
+            return
+        begun = load_trained(self.out, LMTraining.stage).half().float().state_dict()
+        self.model.load_state_dict({k: v for k, v in begun.items() if not k.startswith("beat.")}, strict=False)
+        unseen = range(settings.unseen_tracks)
+        encode_further(self.team, self.out, self.codec, "unseen", unseen, bars=settings.more_bars)
+        self.crate.grid = False
+        self.held_out = Crate(*read_further(self.out, "unseen", unseen), self.tokenizer, grid=False)
+
     def _resume(self) -> float:
         """Takes up the last checkpoint, if there is one; returns the seconds that it took so far."""
         saved = load_checkpoint(self.path)
@@ -103,7 +150,7 @@ class LMRun:
                 alive = usage(torch.cat([c[:, :200] for c in list(self.crate.codes.values())[:300]], 1)[None].long(), self.sizes.card)
                 count = sum(p.numel() for p in self.model.parameters())
                 used, bits = [u for u, _ in alive], [b for _, b in alive]
-                self.log.write(stage="lm", parameters=count, tracks=len(self.crate.tracks), code_usage=used, bits=bits)
+                self.log.write(stage=self.settings.stage, parameters=count, tracks=len(self.crate.tracks), code_usage=used, bits=bits)
             return 0.0
         tensors, facts = saved
         self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
@@ -112,7 +159,7 @@ class LMRun:
         restore_optimizer(self.adam, tensors, "adam")
         self.step = facts["step"]
         if self.team.leads:
-            self.log.write(stage="lm", resumed_at=self.step)
+            self.log.write(stage=self.settings.stage, resumed_at=self.step)
         return float(facts["seconds"])
 
     def save(self) -> None:
@@ -131,8 +178,8 @@ class LMRun:
         for step in range(0, self.step + 1, self.settings.new_every):
             span = range(self.more, self.settings.tracks_at(step))
             if span:
-                encode_more(self.team, self.out, self.codec, span, bars=self.settings.more_bars)
-                self.crate.add(*read_more(self.out, span))
+                encode_further(self.team, self.out, self.codec, self.settings.further, span, bars=self.settings.more_bars)
+                self.crate.add(*read_further(self.out, self.settings.further, span))
                 self.more = span.stop
 
     def _batch(self) -> Batch:
@@ -173,11 +220,11 @@ class LMRun:
             figures |= {"tracks": len(self.crate.tracks)} | held_out_figures(self.averaged, self.held_out)
         if self.step % settings.listen_every == 0:
             figures |= listen(self.averaged, self.codec, self.tokenizer)
-        self.log.write(stage="lm", step=self.step, seconds=round(time.monotonic() - self.begun), rate=factor, **figures)
+        self.log.write(stage=self.settings.stage, step=self.step, seconds=round(time.monotonic() - self.begun), rate=factor, **figures)
 
 
 def train(team: Team, out: Path, settings: LMTraining, sizes: PocketSizes | None = None) -> None:
-    """Trains to `settings.steps`, from OUT/lm.safetensors if it is there. Raises FileNotFoundError without codes."""
+    """Trains to `settings.steps`, from the stage's checkpoint if it is there. Raises FileNotFoundError without codes."""
     run = LMRun(team, out, settings, sizes)
     while run.step < settings.steps:
         factor = run.advance()
@@ -190,29 +237,35 @@ def train(team: Team, out: Path, settings: LMTraining, sizes: PocketSizes | None
 @torch.no_grad()
 def held_out_figures(model: PocketLM, crate: Crate) -> dict[str, object]:
     """On unseen tracks, the same segments every time: nats per codebook and of the beat count; and of the drills' first beat, which only
-    the caption's tempo foretells, the nats of the count and the share of segments whose length of a beat is read exactly right."""
+    the caption's tempo foretells, the nats of the count and the share of segments whose length of a beat is read right, within ¼ frame."""
     rng = np.random.default_rng(11)
     with torch.autocast("cpu", torch.bfloat16):
         losses, beats = zip(*(cross_entropy(model, crate.batch(rng, 384, 8, 0.0)) for _ in range(4)), strict=True)
         batch = crate.batch(rng, 48, 64, 0.0)
         sequence = apply_delay(batch.codes, model.sizes.card)
         counted = model(sequence[:, :, :-1], batch.ids, batch.mask, batch.has_text)[1].float()  # (B, S, classes)
-    first = batch.beats == batch.beats[:, :1] - torch.arange(48)  # (B, T): before the second kick
-    counted = counted[:, :48]
+    first = torch.arange(48) < batch.beats[:, :1]  # (B, T): before the second kick
+    counted, parts = counted[:, :48], model.beat_parts
+    classes = (batch.beats * parts).round().long()
     return {
         "held_out_nats": [round(float(x), 3) for x in torch.stack(losses).mean(0)],
         "held_out_beat_nats": float(torch.stack(beats).mean()),
-        "first_beat_nats": float(F.cross_entropy(counted[first], batch.beats[first])),
-        "tempo_read": float((counted[:, 0].argmax(-1) == batch.beats[:, 0]).float().mean()),
+        "first_beat_nats": float(F.cross_entropy(counted[first], classes[first])),
+        "tempo_read": float(((counted[:, 0].argmax(-1) / parts - batch.beats[:, 0]).abs() <= 0.25).float().mean()),
     }
 
 
-def load_trained(out: Path) -> PocketLM:
-    """The averaged model of the last checkpoint."""
-    saved = load_checkpoint(out / "lm.safetensors")
-    if saved is None:
-        raise FileNotFoundError(f"no language model under {out}: run the stage `lm` first")
-    tensors, facts = saved
-    model = PocketLM(PocketSizes(**facts["sizes"]))
+def load_trained(out: Path, stage: str | None = None) -> PocketLM:
+    """The averaged model of a stage's last checkpoint; of the last stage that has one, if none is named. Raises FileNotFoundError."""
+    tensors, facts = _saved(out, stage)
+    model = PocketLM(PocketSizes(**facts["sizes"]), beat_parts=len(tensors["averaged.beat.bias"]) // BEAT_FRAMES)
     model.load_state_dict({k[9:]: v for k, v in tensors.items() if k.startswith("averaged.")})
     return model.eval()
+
+
+def _saved(out: Path, stage: str | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    for name in [stage] if stage else [TempoTraining.stage, LMTraining.stage]:
+        saved = load_checkpoint(out / f"{name}.safetensors")
+        if saved is not None:
+            return saved
+    raise FileNotFoundError(f"no language model under {out}: run the stage `lm` first")

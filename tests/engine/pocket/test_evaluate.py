@@ -64,7 +64,9 @@ def test_prompts_cover_manners_and_tempi() -> None:
     first = asked["manner and tempo"]
     assert {p.manner for p in first} == set(TRAINING_MANNERS)
     assert all(p.text and str(p.bpm) in p.text and any(w in p.text for w in MANNERS[p.manner or ""].words) for p in first)
-    assert len({p.bpm for p in asked["tempo alone"]}) == 9
+    tempi = [p.bpm for p in asked["tempo alone"] if p.bpm]
+    assert (min(tempi), max(tempi)) == (110, 160) and len(set(tempi)) > 40, "any whole number, not the grid's nine"
+    assert all(MANNERS[p.manner or ""].tempi[0] <= (p.bpm or 0) <= MANNERS[p.manner or ""].tempi[1] for p in first)
     assert asked["no prompt"] == [Prompt(None)] * 56
 
 
@@ -93,6 +95,8 @@ def test_hits_are_counted_where_a_tempo_was_asked_for(tmp_path: Path) -> None:
     right = beats_of([track.sound], [track.bpm], ["melodic"])
     wrong = beats_of([track.sound], [track.bpm * 1.06], ["melodic"])
     unasked = beats_of([track.sound], [None], [None])
+    near = beats_of([track.sound], [track.bpm * 1.015], ["melodic"])
+    assert (right["within_1_percent"], near["tempo_hits"], near["within_1_percent"]) == (1.0, 1.0, 0.0)
     assert (right["tempo_hits"], wrong["tempo_hits"]) == (1.0, 0.0) and "tempo_hits" not in unasked
     assert right["kick_periodicity_median"] == pytest.approx(beat(track.sound).periodicity)
     assert "kick_periodicity_median" not in beats_of([track.sound], [None], ["breakbeat"])
