@@ -1,7 +1,7 @@
-"""`python -m engine.pocket train --stage data|codec|text|lm|decoder|package` and `python -m engine.pocket evaluate`.
+"""`python -m engine.pocket train --stage data|codec|text|lm|tempo|decoder|sharpen|package`, `unpack` and `evaluate`.
 
 Each stage goes on from its last checkpoint under --out, so the whole recipe is the same command again after any interruption. The long
-training is codec, lm and decoder; what they log is in OUT/*.jsonl, and the finished checkpoint in OUT/weights.
+training is codec, lm, tempo, decoder and sharpen; what they log is in OUT/*.jsonl, and the finished checkpoint in OUT/weights.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 DEFAULT_OUT = Path("var/pocket")
-STAGES = ("data", "codec", "text", "lm", "decoder", "package")
+STAGES = ("data", "codec", "text", "lm", "tempo", "decoder", "sharpen", "package")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,10 +32,15 @@ def parser() -> argparse.ArgumentParser:
         help="lm: short tracks of which only the codes are kept, made while it trains (default 8000)",
     )
     train.add_argument("--steps", type=int, help="lm: how far to train in all (default 5000); the rate falls over the last 30 %%")
+    train.add_argument("--tempo-steps", type=int, help="tempo: the same for what goes on with tracks in any tempo (default 5000)")
     train.add_argument("--decoder-steps", type=int, help="decoder: the same for the codec's decoder (default 10000)")
+    train.add_argument("--sharpen-steps", type=int, help="sharpen: the same for that decoder against critics")
     train.add_argument("--joint-steps", type=int, help="codec: after how many steps its codes are frozen, and the lm may begin")
-    train.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="codec, lm: processes of one thread each")
+    train.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes of one thread each")
     train.add_argument("--seed", type=int, default=0)
+    unpack = commands.add_parser("unpack", help="write the packaged weights as checkpoints, to go on from with the stage tempo")
+    unpack.add_argument("--out", type=Path, default=DEFAULT_OUT, help=f"where to (default {DEFAULT_OUT})")
+    unpack.add_argument("--checkpoint", type=Path, help="another folder that the stage package wrote")
     evaluate = commands.add_parser("evaluate", help="measure clips of a checkpoint beside held-out tracks")
     evaluate.add_argument("--checkpoint", type=Path, help="a MusicGen folder (default: the packaged weights)")
     evaluate.add_argument("--out", type=Path, default=DEFAULT_OUT, help="where the held-out tracks are; without them, some are rendered")
@@ -55,6 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         report(args.checkpoint, args.out, clips=args.clips, seconds=args.seconds, save=args.save, sheet=args.sheet, as_json=args.json)
         return 0
+    if args.command == "unpack":
+        from engine.pocket import package
+
+        package.unpack(args.checkpoint or package.WEIGHTS, args.out)
+        return 0
     for stage in STAGES if args.stage == "all" else (args.stage,):
         run_stage(stage, args)
     return 0
@@ -73,16 +83,23 @@ def run_stage(stage: str, args: argparse.Namespace) -> None:
         usual = codec_training.CodecTraining(seed=args.seed)
         changed = replace(usual, steps=args.decoder_steps or usual.steps, joint_steps=args.joint_steps or usual.joint_steps)
         workers.run(args.workers, train, args.out, changed)
+    elif stage == "sharpen":
+        from engine.pocket import sharpening, workers
+
+        sharpen = sharpening.SharpenTraining(seed=args.seed)
+        workers.run(args.workers, sharpening.train, args.out, replace(sharpen, steps=args.sharpen_steps or sharpen.steps))
     elif stage == "text":
         from engine.pocket import text
 
         text.train(args.out, seed=args.seed)
-    elif stage == "lm":
+    elif stage in ("lm", "tempo"):
         from engine.pocket import lm_codes, lm_training, text, workers
 
         text.train(args.out, seed=args.seed)
-        settings = lm_training.LMTraining(seed=args.seed, more_tracks=args.more_tracks)
-        settings = replace(settings, steps=args.steps or settings.steps)
+        settings, steps = lm_training.LMTraining(seed=args.seed, more_tracks=args.more_tracks), args.steps
+        if stage == "tempo":
+            settings, steps = lm_training.TempoTraining(seed=args.seed), args.tempo_steps
+        settings = replace(settings, steps=steps or settings.steps)
         workers.run(args.workers, lm_codes.encode_tracks, args.out)
         workers.run(args.workers, lm_training.train, args.out, settings)
     else:

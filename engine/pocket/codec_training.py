@@ -13,8 +13,10 @@ Loss: mel and linear magnitudes at several resolutions, and the complex spectrum
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +92,7 @@ def _crop(tracks: list[TrackFacts], rng: np.random.Generator, n: int) -> Tensor:
 @torch.no_grad()
 def measure(codec: PocketCodec, tracks: list[TrackFacts], loss: SpectralLoss) -> dict[str, object]:
     """Held-out loss over all resolutions, and how alive the codebooks are. The same excerpts every time."""
-    x = torch.stack([t.crop(t.beat_frames * FRAME * 20, 4 * SAMPLE_RATE) for t in tracks])  # (M, 4 s), from bar 5
+    x = torch.stack([t.crop(int(5 * t.bar_samples), 4 * SAMPLE_RATE) for t in tracks])  # (M, 4 s), from bar 5
     codes = codec.to_codes(x)
     y = codec.to_audio(codes)
     figures = usage(codes, codec.config.codebook_size)
@@ -257,7 +259,12 @@ def load_trained(out: Path) -> tuple[PocketCodec, bool]:
     saved = load_checkpoint(out / "codec.safetensors")
     if saved is None:
         raise FileNotFoundError(f"no codec under {out}: run the stage `codec` first")
-    tensors, facts = saved
-    codec = PocketCodec(PocketCodecConfig(**{k: v for k, v in facts["config"].items() if k in PocketCodecConfig().to_dict()}))
+    return averaged_codec(*saved), bool(saved[1].get("frozen", False))
+
+
+def averaged_codec(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> PocketCodec:
+    """The averaged codec of a checkpoint of this stage, or of one after it."""
+    known = PocketCodecConfig().to_dict()
+    codec = PocketCodec(PocketCodecConfig(**{k: v for k, v in facts["config"].items() if k in known}))
     codec.load_state_dict({k[9:]: v for k, v in tensors.items() if k.startswith("averaged.")})
-    return codec.eval(), bool(facts.get("frozen", False))
+    return codec.eval()

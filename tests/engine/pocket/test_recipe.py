@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from engine.pocket import data, lm_codes, lm_training, package, text
 from engine.pocket.codec import PocketCodecConfig
 from engine.pocket.codec_training import CodecTraining
 from engine.pocket.lm import PocketLM, PocketSizes
-from engine.pocket.lm_training import LMTraining
+from engine.pocket.lm_training import LMTraining, TempoTraining
 from engine.training.states import load_checkpoint
 from engine.training.team import Team
 
@@ -48,7 +48,7 @@ def test_data_is_rendered_once_and_the_rest_later(tmp_path: Path) -> None:
     assert [name for name in second if second[name] != first[name]] == ["dub_0000000.npy"]
     assert steps(tmp_path / "data.jsonl")[-1]["skipped"] == 7
     track = data.stored_tracks(tmp_path / "data" / "train")[0]
-    assert len(track.samples()) == 4 * track.beat_frames * 640
+    assert len(track.samples()) == track.bar_samples
     assert len(track.caption(np.random.default_rng(0))) > 3
 
 
@@ -144,6 +144,72 @@ def test_lm_resumed_equals_lm_unbroken_and_packages(
     assert torch.allclose(model.lm(sequence, conditioning.states, conditioning.mask), ours, atol=1e-4)
 
 
+def test_tempo_goes_on_from_lm_or_from_a_package_and_resumes(
+    recipe: Path, tmp_path_factory: pytest.TempPathFactory, codec_config: PocketCodecConfig, codec_training: CodecTraining,
+    lm_training_settings: LMTraining, sizes: PocketSizes,
+) -> None:  # fmt: skip
+    settings = TempoTraining(
+        steps=4, tokens=64, segments=(16, 32), shares=(0.5, 0.5), save_every=1, log_every=2, measure_every=4, listen_every=4,
+        first_tracks=1, new_tracks=1, new_every=2, more_tracks=2, more_bars=6, unseen_tracks=2,
+    )  # fmt: skip
+    with pytest.raises(FileNotFoundError, match="stage `codec`"):
+        lm_training.train(Team(), recipe, settings, sizes)
+    codec_stage.train(Team(), recipe, codec_training, codec_config)
+    lm_codes.encode_tracks(Team(), recipe)
+    with pytest.raises(FileNotFoundError, match="stage `lm`"):
+        lm_training.train(Team(), recipe, settings, sizes)
+    lm_training.train(Team(), recipe, replace(lm_training_settings, steps=2), sizes)
+    grid = package.package(recipe, recipe / "grid", window_frames=64)
+
+    lm_training.train(Team(), recipe, settings, sizes)
+    unbroken = tensors(recipe / "tempo.safetensors")
+    assert unbroken["averaged.beat.bias"].shape == (128,), "time to the next beat is counted in quarters of a frame"
+    assert {"held_out_nats", "tempo_read"} <= steps(recipe / "tempo.jsonl")[-1].keys()
+    (recipe / "tempo.safetensors").unlink()
+    for stop in (1, 3, 4):
+        run = lm_training.LMRun(Team(), recipe, settings, sizes)
+        while run.step < stop:
+            run.advance()
+        run.save()
+    resumed = tensors(recipe / "tempo.safetensors")
+    assert all(torch.equal(resumed[k], unbroken[k]) for k in unbroken) and resumed.keys() == unbroken.keys()
+
+    out = tmp_path_factory.mktemp("unpacked")
+    (out / "data").symlink_to(recipe / "data")
+    package.unpack(grid, out)
+    with pytest.raises(FileExistsError, match="another --out"):
+        package.unpack(grid, out)
+    lm_codes.encode_tracks(Team(), out)
+    lm_training.train(Team(), out, settings, None)
+    unpacked = tensors(out / "tempo.safetensors")
+    assert all(torch.equal(unpacked[k], unbroken[k]) for k in unbroken), "a package holds all that the next stage begins with"
+
+    made = package.header(package.package(recipe, recipe / "weights", window_frames=64))
+    assert json.loads(made["tempo"]) == {"step": 4, "settings": json.loads(json.dumps(asdict(settings)))}
+    assert json.loads(made["lm"])["step"] == 2 and "before" not in made
+    again = tmp_path_factory.mktemp("again")
+    package.unpack(recipe / "weights", again)
+    assert json.loads(package.header(package.package(again, again / "weights", window_frames=64))["before"]).keys() == {
+        "codec", "lm", "tempo",
+    }  # fmt: skip
+
+
+def test_tracks_in_any_tempo_know_where_their_beats_are(tmp_path: Path) -> None:
+    rendered, slower, faster = list(lm_codes.MAKERS["any"](3, 2, tmp_path))
+    assert rendered[0].front_samples == 0 and rendered[0].key
+    for facts, samples in (rendered, slower, faster):
+        assert len(samples) == pytest.approx(facts.front_samples + 2 * facts.bar_samples, abs=2)
+        until = lm_codes.until_beat(facts, 0, 60)
+        at = torch.arange(60) + until - facts.downbeat_frames(0)  # where the next beat is, from the first downbeat on
+        assert torch.allclose(at / facts.beat_frames, (at / facts.beat_frames).round(), atol=1e-3)
+        assert until.min() >= 1 and until.max() <= facts.beat_frames + 1
+        start = lm_codes.segment_start(facts, len(samples) // 640, 20, np.random.default_rng(0))
+        assert any(start == int(facts.downbeat_frames(bar)) for bar in facts.kick_bars), "a drill starts on a kick"
+    assert len({facts.step_samples for facts, _ in (rendered, slower, faster)}) > 1
+    again = list(lm_codes.MAKERS["any"](3, 2, tmp_path))
+    assert all(np.array_equal(a[1], b[1]) and a[0] == b[0] for a, b in zip((rendered, slower, faster), again, strict=True))
+
+
 @torch.no_grad()
 def logits(model: PocketLM, tokenizer: object, prompt: str, sequence: torch.Tensor) -> torch.Tensor:
     from engine.pocket.lm import tokenise
@@ -176,7 +242,7 @@ def test_text_folds_case_keeps_numbers_and_spells_the_rest(recipe_data: Path) ->
 
 def test_segments_start_on_downbeats_mostly(recipe_data: Path) -> None:
     track = next(t for t in data.stored_tracks(recipe_data / "data" / "held_out"))
-    bar = 4 * track.beat_frames
+    bar = round(4 * track.beat_frames)
     rng = np.random.default_rng(0)
     starts = [lm_codes.segment_start(track, 8 * bar, 100, rng) for _ in range(300)]
     on_the_bar = sum(s % bar == 0 for s in starts) / 300
