@@ -44,7 +44,7 @@ WIDE_STEPS = 50_000_000  # so that a step's wide crops are not drawn as its tech
 class SharpenTraining:
     """Settings of the stage. A run may be stopped and gone on with at other `steps`: the rates fall over the last third."""
 
-    steps: int = 3_600
+    steps: int = 3_000
     batch: int = 10
     frames: int = 48
     rate: float = 4e-4
