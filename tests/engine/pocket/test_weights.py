@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 
 import engine.pocket
 from engine.musicgen.checkpoint import load
 from engine.musicgen.generate import MusicGen
 from engine.pocket.codec_training import CodecTraining
-from engine.pocket.lm_training import LMTraining
-from engine.pocket.package import MAX_BYTES, WEIGHTS
+from engine.pocket.lm_training import LMTraining, TempoTraining
+from engine.pocket.package import MAX_BYTES, WEIGHTS, header
+from engine.pocket.sharpening import SharpenTraining
 
 pytestmark = pytest.mark.skipif(not (WEIGHTS / "config.json").exists(), reason="no weights are packaged; see engine/pocket/__main__.py")
 PROMPT = "acid techno, 130 bpm"
@@ -49,10 +49,11 @@ def test_the_folder_is_small_and_has_what_transformers_needs() -> None:
 
 
 def test_they_come_from_the_recipe_as_it_stands() -> None:
-    with safe_open(WEIGHTS / "model.safetensors", "pt") as f:
-        made = {part: json.loads(f.metadata()[part]) for part in ("codec", "lm")}
-    assert made["lm"] == {"step": LMTraining().steps, "settings": json.loads(json.dumps(asdict(LMTraining())))}
-    assert made["codec"] == {"step": CodecTraining().steps, "settings": asdict(CodecTraining())}
+    made = header()
+    recipe = {"codec": CodecTraining(), "lm": LMTraining(), "tempo": TempoTraining(), "sharpen": SharpenTraining()}
+    assert made.keys() == recipe.keys() | {"format"}, "stages and nothing before them"
+    for stage, settings in recipe.items():
+        assert json.loads(made[stage]) == {"step": settings.steps, "settings": json.loads(json.dumps(asdict(settings)))}, stage
 
 
 def test_a_clip_is_heard_and_a_seed_repeats_it(model: MusicGen) -> None:
