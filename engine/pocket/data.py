@@ -98,17 +98,22 @@ def facts_of(track: Track, folder: Path) -> TrackFacts:
 def store(track: Track, folder: Path, rng: np.random.Generator) -> TrackFacts:
     """Writes a rendered track; atomic, samples before facts."""
     facts = facts_of(track, folder)
-    samples = np.round(track.samples * 32767).astype(np.int16)
-
-    def write(path: Path) -> None:
-        with path.open("wb") as f:
-            np.save(f, samples, allow_pickle=False)
-
-    write_atomically(folder / f"{facts.name}.npy", write)
+    write_samples(folder / f"{facts.name}.npy", track.samples)
     record = facts.record()
     record |= {"bpm": track.bpm, "downbeats_s": track.downbeats_s, "captions": [facts.caption(rng) for _ in range(4)]}
     write_json(folder / f"{facts.name}.json", record)
     return facts
+
+
+def write_samples(path: Path, samples: NDArray[np.float32]) -> None:
+    """`[N]` within ±1 as int16, atomic."""
+    rounded = np.round(samples * 32767).astype(np.int16)
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as f:
+            np.save(f, rounded, allow_pickle=False)
+
+    write_atomically(path, write)
 
 
 def read_facts(r: dict[str, Any], folder: Path) -> TrackFacts:

@@ -15,7 +15,6 @@ OUT/sharpen.safetensors          decoder, averaged codec, optimizer; OUT/sharpen
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -23,11 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.files import write_atomically
 from engine.pocket import codec_training
 from engine.pocket.codec import PocketCodec
 from engine.pocket.codec_training import CodecTraining, averaged_codec, crops, schedule
-from engine.pocket.data import stored_tracks
+from engine.pocket.data import stored_tracks, write_samples
 from engine.pocket.excerpts import other_music
 from engine.pocket.log import FigureLog
 from engine.pocket.losses import PHASE_RESOLUTION, SAMPLE_RATE, SpectralLoss, texture_loss
@@ -65,16 +63,8 @@ def render_wide(team: Team, out: Path, settings: SharpenTraining) -> None:
     for number in range(team.rank, settings.wide_pieces, team.size):
         path = folder / f"piece_{number:05d}.npy"
         if not path.exists():
-            write_atomically(path, _writer(np.round(render_piece(number, seconds=settings.wide_seconds) * 32767).astype(np.int16)))
+            write_samples(path, render_piece(number, seconds=settings.wide_seconds))
     team.wait()
-
-
-def _writer(samples: np.ndarray) -> Callable[[Path], None]:
-    def write(path: Path) -> None:
-        with path.open("wb") as f:
-            np.save(f, samples, allow_pickle=False)
-
-    return write
 
 
 class SharpenRun:

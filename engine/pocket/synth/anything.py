@@ -215,7 +215,8 @@ def render_piece(seed: int, *, seconds: float) -> NDArray[np.float32]:
     mix = np.fft.irfft(spectrum * (f / 1000) ** rng.uniform(-0.5, 0.4), n)
     mix /= np.abs(mix).max() + 1e-9
     if rng.random() < 0.5:  # compression: the louder half a tenth of a second, the softer
-        loud = np.sqrt(uniform_filter1d(mix**2, SAMPLE_RATE // 10)) + 0.02
+        # Its running sum leaves silence a little below zero.
+        loud = np.sqrt(np.maximum(0, uniform_filter1d(mix**2, SAMPLE_RATE // 10))) + 0.02
         mix = mix * loud ** -rng.uniform(0.2, 0.8)
         mix /= np.abs(mix).max() + 1e-9
     if rng.random() < 0.4:

@@ -158,6 +158,8 @@ def test_pieces_are_seeded_finite_in_range_and_varied() -> None:
     assert all(p.dtype == np.float32 and p.shape == (64_000,) for p in pieces)
     assert all(np.isfinite(p).all() and 0.1 < np.abs(p).max() <= 1.0 for p in pieces)
     assert np.array_equal(pieces[3], render_piece(3, seconds=2.0))
+    with_silence = render_piece(45, seconds=8.0)  # which compression has to get over
+    assert np.isfinite(with_silence).all() and with_silence.std() > 0.01
     spectra = [np.abs(np.fft.rfft(p)) ** 2 for p in pieces]
     centres = np.array([float((s * np.arange(len(s))).sum() / s.sum() / 2) for s in spectra])  # Hz
     assert centres.min() < 500 and centres.max() > 2000
