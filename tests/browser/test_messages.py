@@ -209,3 +209,28 @@ async def test_threads_stand_under_their_channel(chat: Any, alice: Visitor, stag
     await chat.composer.fill("down here")
     await chat.page.keyboard.press("Enter")
     await expect(chat.page.locator(".prose", has_text="down here")).to_be_visible()
+
+
+async def test_what_comes_while_the_composer_gives_room_back_is_followed(chat: Any, alice: Visitor, stage: Stage) -> None:
+    """The browser moves the log down by itself then, and its scroll event is not the reader's."""
+    many(alice, stage)
+    await expect(chat.page.get_by_text("line 69", exact=True)).to_be_in_viewport()
+    at_end = "() => { const s = document.getElementById('scroller'); return s.scrollHeight - s.scrollTop - s.clientHeight < 2; }"
+    scroller = chat.page.locator("#scroller")
+    await scroller.evaluate("(it) => { it.style.maxHeight = `${it.clientHeight - 60}px`; }")
+    await chat.page.wait_for_function(at_end)
+    # Frames, so that the log has seen its smaller height before it changes again.
+    await chat.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    await scroller.evaluate(
+        """(it) => new Promise((done) => requestAnimationFrame(() => {
+            it.style.maxHeight = ""; // less is below than before, and the browser moves the log when it draws this frame …
+            setTimeout(() => { // … and more comes before the next one, in which the log hears of it
+                const filler = document.createElement("div");
+                filler.style.height = "400px";
+                document.getElementById("scroller-inner").append(filler);
+                done();
+            });
+        }))"""
+    )
+    await chat.page.wait_for_function(at_end)
+    await expect(chat.page.locator("#to-present")).to_be_hidden()

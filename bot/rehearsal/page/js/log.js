@@ -19,7 +19,8 @@ export class Log {
   #following = true; // the reader is at the end and new messages scroll in
   #newFrom = null; // the first message that was unread when the reader came
   #below = 0; // messages that came while the reader was further up
-  #top = 0; // where the log was scrolled to
+  #top = 0; // where the log was scrolled to …
+  #height = 0; // … and how much of it was seen
   #reachable = null; // id of the message that Tab leads to
 
   constructor(context) {
@@ -177,10 +178,12 @@ export class Log {
 
   #onScroll() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    // Only going up is leaving the end: content that grows makes the end go away too, and is followed.
+    // Only going up is leaving the end: content that grows makes the end go away too, and is followed. Nor is it the reader who goes up
+    // when the composer gives room back (a command was sent) and the browser moves the log down with it.
     if (scrollHeight - scrollTop - clientHeight < AT_END_PX) this.#following = true;
-    else if (scrollTop < this.#top) this.#following = false;
+    else if (scrollTop < this.#top && clientHeight === this.#height) this.#following = false;
     this.#top = scrollTop;
+    this.#height = clientHeight;
     if (this.#following) {
       this.#countBelow(-this.#below);
       this.#context.onRead?.();
