@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -34,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--steps", type=int, help="lm: how far to train in all (default 5000); the rate falls over the last 30 %%")
     train.add_argument("--tempo-steps", type=int, help="tempo: the same for what goes on with tracks in any tempo (default 5000)")
     train.add_argument("--decoder-steps", type=int, help="decoder: the same for the codec's decoder (default 10000)")
-    train.add_argument("--sharpen-steps", type=int, help="sharpen: the same for that decoder against critics")
+    train.add_argument("--sharpen-steps", type=int, help="sharpen: the same for what goes on with that decoder (default 3000)")
     train.add_argument("--joint-steps", type=int, help="codec: after how many steps its codes are frozen, and the lm may begin")
     train.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes of one thread each")
     train.add_argument("--seed", type=int, default=0)
@@ -63,7 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command == "unpack":
         from engine.pocket import package
 
-        package.unpack(args.checkpoint or package.WEIGHTS, args.out)
+        try:
+            package.unpack(args.checkpoint or package.WEIGHTS, args.out)
+        except FileExistsError as error:
+            print(error, file=sys.stderr)
+            return 2
         return 0
     for stage in STAGES if args.stage == "all" else (args.stage,):
         run_stage(stage, args)

@@ -21,6 +21,7 @@ from engine import files
 from engine.musicgen.checkpoint import load
 from engine.pocket import codec_training as codec_stage
 from engine.pocket import data, lm_codes, lm_training, package, text
+from engine.pocket.__main__ import main
 from engine.pocket.codec import PocketCodecConfig
 from engine.pocket.codec_training import CodecTraining
 from engine.pocket.lm import PocketLM, PocketSizes
@@ -146,7 +147,7 @@ def test_lm_resumed_equals_lm_unbroken_and_packages(
 
 def test_tempo_goes_on_from_lm_or_from_a_package_and_resumes(
     recipe: Path, tmp_path_factory: pytest.TempPathFactory, codec_config: PocketCodecConfig, codec_training: CodecTraining,
-    lm_training_settings: LMTraining, sizes: PocketSizes,
+    lm_training_settings: LMTraining, sizes: PocketSizes, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     settings = TempoTraining(
         steps=4, tokens=64, segments=(16, 32), shares=(0.5, 0.5), save_every=1, log_every=2, measure_every=4, listen_every=4,
@@ -177,8 +178,8 @@ def test_tempo_goes_on_from_lm_or_from_a_package_and_resumes(
     out = tmp_path_factory.mktemp("unpacked")
     (out / "data").symlink_to(recipe / "data")
     package.unpack(grid, out)
-    with pytest.raises(FileExistsError, match="another --out"):
-        package.unpack(grid, out)
+    assert main(["unpack", "--checkpoint", str(grid), "--out", str(out)]) == 2
+    assert "is there already: name another --out" in capsys.readouterr().err
     lm_codes.encode_tracks(Team(), out)
     lm_training.train(Team(), out, settings, None)
     unpacked = tensors(out / "tempo.safetensors")
